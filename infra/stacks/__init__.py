@@ -1,0 +1,1 @@
+"""Each module composes components into one CloudFormation stack."""

@@ -1,0 +1,193 @@
+"""Build the Lambda layers without Docker: wheels for the functions' platform plus the ``stix`` package.
+
+``python layers/build.py [--host]`` downloads what ``layers/<name>/requirements.txt`` pins, once per content
+of that file, and assembles ``.build/layers/<name>-<target>/python``. Synthesis assembles again from the
+downloaded part alone, so that it needs no network and never carries an old copy of the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["LAYERS", "TARGETS", "MissingLayerError", "assemble", "download"]
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / ".build" / "layers"
+LAYERS = ("core",)
+TARGETS = {
+    # Both tags: some projects publish only the one, some only the other.
+    "arm64": (
+        *("--platform", "manylinux2014_aarch64", "--platform", "manylinux_2_28_aarch64"),
+        *("--implementation", "cp", "--python-version", "3.12", "--only-binary=:all:"),
+    ),
+    # This machine's own, to run the functions as real Lambda processes in tests.
+    "host": ("--only-binary=:all:",),
+}
+
+PACKAGE_LEAVES_OUT = frozenset({"__pycache__", "_bundle", "cli", "local", "sdk"})
+"""Parts of ``stix`` that only run on people's machines."""
+
+WHEEL_LEAVES_OUT = frozenset({"__pycache__", "bin", "test", "tests", "INSTALLER", "RECORD", "REQUESTED"})
+"""Nothing imports these at run time; RECORD and its kin differ between builds."""
+
+
+class MissingLayerError(Exception):
+    """The layer's wheels were never downloaded for its present requirements."""
+
+
+def package_source() -> Path:
+    """Folder of the ``stix`` package: the clone's, or else the installed one's."""
+    clone = ROOT / "shared" / "stix"
+    if clone.is_dir():
+        return clone
+    spec = importlib.util.find_spec("stix")
+    if spec is None or spec.origin is None:
+        raise MissingLayerError(
+            f"no package stix in {clone.parent} nor installed: pip install 'stix-cloud[deploy]'"
+        )
+    return Path(spec.origin).parent
+
+
+def download(layer: str, target: str, *, build: Path = BUILD) -> Path:
+    """Folder of the layer's wheels, unpacked and pruned; uses the network unless it is there already."""
+    wheels = _wheels(layer, target, build)
+    if wheels.is_dir():
+        return wheels
+    wheels.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=wheels.parent, prefix=".pip-") as work:
+        staged = Path(work, "python")
+        requirements = ROOT / "layers" / layer / "requirements.txt"
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+        command += [
+            "--disable-pip-version-check",
+            *TARGETS[target],
+            "-r",
+            str(requirements),
+            "-t",
+            str(staged),
+        ]
+        subprocess.run(command, check=True)
+        _prune(staged)
+        try:
+            staged.rename(wheels)
+        except OSError:
+            # Another process finished the same folder first; a rename onto a filled folder fails.
+            if not wheels.is_dir():
+                raise
+    return wheels
+
+
+def assemble(layer: str, target: str, *, build: Path = BUILD) -> Path:
+    """The layer's asset folder (holding ``python/``), rebuilt if anything in it changed. Needs no network.
+
+    Raises:
+        MissingLayerError: the wheels are not there; the message says what to run.
+    """
+    wheels = _wheels(layer, target, build)
+    if not wheels.is_dir():
+        raise MissingLayerError(
+            f"The wheels of the layer '{layer}' ({target}) are not in {wheels}. Run `make layers` once"
+            " (it needs the network); it is needed again only after layers/*/requirements.txt changed."
+        )
+    asset = build / f"{layer}-{target}"
+    stamp = build / f"{layer}-{target}.sha256"
+    source = package_source()
+    digest = _digest(source, wheels.name)
+    with _locked(build / f".{layer}-{target}.lock"):
+        if asset.is_dir() and stamp.is_file() and stamp.read_text() == digest:
+            return asset
+        stamp.unlink(missing_ok=True)
+        shutil.rmtree(asset, ignore_errors=True)
+        shutil.copytree(wheels, asset / "python")
+        for path in package_files(source):
+            destination = asset / "python" / "stix" / path.relative_to(source)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, destination)
+        _normalise(asset)
+        stamp.write_text(digest)
+    return asset
+
+
+def package_files(source: Path) -> Iterator[Path]:
+    """The package's files that functions may need, in order."""
+    for folder, folders, names in os.walk(source):
+        folders[:] = sorted(name for name in folders if name not in PACKAGE_LEAVES_OUT)
+        for name in sorted(names):
+            if not name.endswith((".pyc", ".pyi")):
+                yield Path(folder, name)
+
+
+def _wheels(layer: str, target: str, build: Path) -> Path:
+    content = (ROOT / "layers" / layer / "requirements.txt").read_bytes()
+    python = f"{sys.version_info.major}.{sys.version_info.minor}" if target == "host" else ""
+    key = hashlib.sha256(
+        content + repr((TARGETS[target], python, sorted(WHEEL_LEAVES_OUT))).encode()
+    ).hexdigest()
+    return build / "wheels" / f"{layer}-{target}-{key[:16]}"
+
+
+def _digest(source: Path, wheels: str) -> str:
+    digest = hashlib.sha256(wheels.encode())
+    for path in package_files(source):
+        digest.update(f"\0{path.relative_to(source)}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _prune(tree: Path) -> None:
+    for folder, folders, names in os.walk(tree, topdown=True):
+        for name in [name for name in folders if name in WHEEL_LEAVES_OUT]:
+            shutil.rmtree(Path(folder, name))
+            folders.remove(name)
+        for name in names:
+            if name in WHEEL_LEAVES_OUT or name.endswith((".pyc", ".pyi")):
+                Path(folder, name).unlink()
+
+
+def _normalise(tree: Path) -> None:
+    """One mode for files and one for folders, whatever this machine's umask is."""
+    for folder, _, names in os.walk(tree):
+        Path(folder).chmod(0o755)
+        for name in names:
+            Path(folder, name).chmod(0o644)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Build the Lambda layers into .build/layers.")
+    parser.add_argument("--host", action="store_true", help="for this machine instead of Lambda on arm64")
+    target = "host" if parser.parse_args(arguments).host else "arm64"
+    for layer in LAYERS:
+        try:
+            download(layer, target)
+        except subprocess.CalledProcessError:
+            sys.stderr.write(
+                f"pip could not install layers/{layer}/requirements.txt for {target}: see above\n"
+            )
+            return 1
+        asset = assemble(layer, target)
+        size = sum(path.stat().st_size for path in asset.rglob("*") if path.is_file())
+        sys.stdout.write(f"{asset.relative_to(ROOT)}: {size / 2**20:.1f} MiB\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One module per technology behind a port. Nothing here decides anything."""

@@ -1,0 +1,278 @@
+"""One rank of one job on this node, from its files to its exit code: one thread, resumable at every step."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from typing import Callable, Dict, List, Optional
+
+from . import statuses
+from .config import AgentConfig
+from .environment import job_marker, task_environment
+from .files import Json, read_json, write_json
+from .http_channel import HttpChannel, RefusedError, UnreachableError
+from .job_log import JobLog
+from .log_shipping import LogShipping
+from .membership import GoneError, Membership, RefusedForGoodError, StoppedError
+from .mounts import MountError, MountRetryError, Mounts
+from .phase import Phase
+
+log = logging.getLogger("stix.agent.runner")
+
+# Returns "" when the other agent answered with the cluster's key, else why not.
+Probe = Callable[[str, int], str]
+
+
+class Surroundings:
+    """What every runner of a node shares."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        membership: Membership,
+        mounts: Mounts,
+        shipping: LogShipping,
+        probe: Probe,
+        peer_address: Callable[[int], Optional[Json]],
+    ) -> None:
+        self.config = config
+        self.membership = membership
+        self.mounts = mounts
+        self.shipping = shipping
+        self.probe = probe
+        self.peer_address = peer_address
+
+
+class _Ended(Exception):
+    def __init__(self, outcome: str, reason: str = "", code: Optional[int] = None) -> None:
+        super().__init__(outcome)
+        self.outcome, self.reason, self.code = outcome, reason, code
+
+
+class Runner:
+    """Its ``state`` only moves forward; every move is told to ``notify``."""
+
+    def __init__(
+        self, folder: str, assignment: Json, around: Surroundings, notify: Callable[[Json], None]
+    ) -> None:
+        self.job_id = int(assignment["job"]["id"])
+        self.folder = folder
+        self.assignment = assignment
+        self._around = around
+        self._notify = notify
+        self._go = threading.Event()
+        self._cancelled = threading.Event()
+        self._cancel_note = ""
+        self._lock = threading.Lock()
+        self._phase: Optional[Phase] = None
+        self._secrets: Optional[Dict[str, str]] = None
+        self._marker = job_marker(str(around.membership.identity["cluster_id"]), self.job_id)
+        self._state: Json = {"type": "state", "job": self.job_id, "state": statuses.PREPARING}
+        self._log: Optional[JobLog] = None
+        ended = read_json(os.path.join(folder, "outcome.json"))
+        if ended is not None:
+            self._state = ended
+
+    @property
+    def state(self) -> Json:
+        return dict(self._state)
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._state["state"] == statuses.ENDED)
+
+    def begin(self) -> None:
+        """Opens the log and, unless the job ended before a restart, starts the thread."""
+        follow_until = float(self.assignment["job"].get("follow_until") or 0.0)
+        self._log = self._around.shipping.open(
+            self.folder, self.job_id, int(self.assignment["rank"]), follow_until
+        )
+        if self.ended:
+            self._close_log()
+            return
+        if len(self.assignment["peers"]) > 1:
+            self._notify(self.state)
+        threading.Thread(target=self._run, name=f"job-{self.job_id}", daemon=True).start()
+
+    def start(self) -> None:
+        """Every rank is ready: run."""
+        self._go.set()
+
+    def cancel(self, note: str) -> None:
+        """Ends the job on this node; returns at once."""
+        with self._lock:
+            if self._cancelled.is_set() or self.ended:
+                return
+            self._cancel_note = note
+            self._cancelled.set()
+            self._go.set()
+            phase = self._phase
+        if phase is not None:
+            threading.Thread(target=phase.end, name=f"end-{self.job_id}", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            ended = self._all_steps()
+        except _Ended as exc:
+            ended = exc
+        except (GoneError, StoppedError, RefusedForGoodError):
+            return  # The agent ends; the job's folder tells the next one where to go on.
+        except OSError as exc:
+            log.exception("a job could not be carried out", extra={"job": self.job_id})
+            ended = _Ended("FAILED_DRIVER", f"the node could not run the job: {exc}")
+        if self._cancelled.is_set() and ended.outcome != "SUCCEEDED":
+            ended = _Ended("CANCELLED", self._cancel_note or ended.reason, ended.code)
+        self._record_end(ended)
+
+    def _all_steps(self) -> _Ended:
+        run = Phase(self.folder, "run", self._marker, self._around.config.tunables)
+        job = self.assignment["job"]
+        if not (os.path.exists(run.path("sh")) and run.adopt()):
+            self._reach_other_ranks()
+            self._bring_files()
+            self._set_up()
+            self._await_start()
+            if not job.get("run"):
+                return _Ended("SUCCEEDED", code=0)
+            self._launch(run, "run", job["run"])
+        code = self._await_phase(run, statuses.RUNNING)
+        if code == 0:
+            return _Ended("SUCCEEDED", code=0)
+        return _Ended("FAILED", _exit_words("run", code), code)
+
+    def _reach_other_ranks(self) -> None:
+        """Proves that this rank can talk to all others, with the cluster's key."""
+        own = int(self.assignment["rank"])
+        others: List[Json] = [peer for peer in self.assignment["peers"] if peer["rank"] != own]
+        tunables = self._around.config.tunables
+        deadline = time.monotonic() + tunables.probe_seconds
+        for peer in others:
+            while True:
+                # The address is looked up anew: a node that came late or moved is in the newer list.
+                known = self._around.peer_address(peer["node"]) or peer
+                problem = "it has not joined"
+                if known.get("port"):
+                    problem = self._around.probe(known["address"], int(known["port"]))
+                if not problem:
+                    break
+                if time.monotonic() > deadline:
+                    here = f"rank {own} ({self._around.config.address})"
+                    there = f"rank {peer['rank']} ({known.get('address') or 'address unknown'})"
+                    raise _Ended("FAILED_DRIVER", f"{here} cannot reach {there}: {problem}")
+                self._pause(tunables.probe_retry)
+        self._advance(statuses.ARRIVED)
+
+    def _bring_files(self) -> None:
+        job = self.assignment["job"]
+        tunables = self._around.config.tunables
+        while True:
+            try:
+                self._around.mounts.bring(job, self._cancelled.is_set)
+                if job.get("has_secrets"):
+                    self._fetch_secrets()
+                return
+            except MountError as exc:
+                raise _Ended("FAILED_SETUP", str(exc)) from exc
+            except (MountRetryError, UnreachableError, RefusedError) as exc:
+                log.info(
+                    "a job's inputs cannot be fetched yet", extra={"job": self.job_id, "detail": str(exc)}
+                )
+                self._pause(tunables.backoff_last)
+
+    def _fetch_secrets(self) -> Dict[str, str]:
+        if self._secrets is None:
+            channel = HttpChannel()
+            try:
+                answer = self._around.membership.call(channel, "secrets", {"job": self.job_id})
+            finally:
+                channel.close()
+            self._secrets = {name: str(value) for name, value in (answer.get("secrets") or {}).items()}
+        return self._secrets
+
+    def _set_up(self) -> None:
+        script = self.assignment["job"].get("setup")
+        if not script:
+            return
+        phase = Phase(self.folder, "setup", self._marker, self._around.config.tunables)
+        if not (os.path.exists(phase.path("sh")) and phase.adopt()):
+            self._launch(phase, "setup", script)
+        code = self._await_phase(phase, statuses.SETTING_UP)
+        if code != 0:
+            raise _Ended("FAILED_SETUP", _exit_words("setup", code), code)
+
+    def _await_start(self) -> None:
+        self._advance(statuses.READY)
+        self._go.wait()
+        if self._cancelled.is_set():
+            raise _Ended("CANCELLED")
+
+    def _launch(self, phase: Phase, name: str, script: str) -> None:
+        around = self._around
+        secrets = self._fetch_secrets() if self.assignment["job"].get("has_secrets") else {}
+        environment = task_environment(
+            self.assignment, around.membership.identity, around.config.home_dir, name, secrets
+        )
+        with self._lock:
+            if self._cancelled.is_set():
+                raise _Ended("CANCELLED")
+            phase.start(script, around.mounts.workdir, environment, around.config.confine)
+
+    def _await_phase(self, phase: Phase, state: str) -> int:
+        with self._lock:
+            self._phase = phase
+            cancelled = self._cancelled.is_set()
+        if cancelled:  # The cancel came before the phase was known to it.
+            phase.end()
+        self._advance(state)
+        code = phase.wait()
+        if state == statuses.RUNNING and not self._cancelled.is_set():
+            phase.end_leftovers()
+        if self._cancelled.is_set():
+            phase.end()
+            # Only the run has an exit code to tell: that of a setup that was broken off says nothing.
+            raise _Ended("CANCELLED", code=code if state == statuses.RUNNING else None)
+        with self._lock:
+            self._phase = None
+        return code
+
+    def _pause(self, seconds: float) -> None:
+        if self._cancelled.wait(seconds):
+            raise _Ended("CANCELLED")
+
+    def _advance(self, state: str) -> None:
+        if state == statuses.RUNNING:
+            started = os.stat(os.path.join(self.folder, "run.sh")).st_mtime
+            self._state = {**self._state, "state": state, "started_at": started}
+        else:
+            self._state = {**self._state, "state": state}
+        self._notify(self.state)
+
+    def _record_end(self, ended: _Ended) -> None:
+        assert self._log is not None
+        if ended.reason and (ended.code is None or ended.outcome == "CANCELLED"):
+            self._log.note(ended.reason)
+        state = {
+            **self._state,
+            "state": statuses.ENDED,
+            "outcome": ended.outcome,
+            "reason": ended.reason,
+            "code": ended.code,
+            "ended_at": time.time(),
+        }
+        write_json(os.path.join(self.folder, "outcome.json"), state)
+        self._state = state
+        self._close_log()
+        self._notify(self.state)
+
+    def _close_log(self) -> None:
+        assert self._log is not None
+        self._log.closing = True
+        self._around.shipping.poke()
+
+
+def _exit_words(phase: str, code: int) -> str:
+    if code > 128:
+        return f"{phase} was killed by signal {code - 128} (exit code {code})"
+    return f"{phase} exited with code {code}"

@@ -1,0 +1,258 @@
+"""What the agents tell (reports) and are told (commands)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from stix.application.jobs import job_topic
+from stix.application.join_nodes import GoneError, tell_if_complete, tell_peers
+from stix.application.records import (
+    child_records,
+    get_cluster,
+    job_key,
+    latest_wins,
+    load,
+    node_key,
+    put,
+    update,
+)
+from stix.application.tokens import NodePrincipal
+from stix.application.want import begin
+from stix.application.world import World
+from stix.lifecycle.cluster import autostop_at
+from stix.model.cluster import Cluster, Heartbeat, Node
+from stix.model.job import Job
+from stix.model.status import ClusterStatus, JobStatus, NodeStatus, Wanted
+from stix.ports.state_store import Delete, Item, Key
+from stix.ports.surroundings import Event, connection_key
+
+__all__ = ["autostop_now", "commands", "follow_key", "report"]
+
+_BATCH = 100
+_DEAD_MAN_SECONDS = 3600
+
+
+def follow_key(workspace: str, cluster_id: str) -> Key:
+    """The item that says which jobs' logs somebody watches, and until when."""
+    return Key.top(workspace, "follow", cluster_id)
+
+
+def report(world: World, who: NodePrincipal, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Take an agent's report: one heartbeat write, and a write per thing that changed.
+
+    Raises ``GoneError`` where the cluster has ended.
+    """
+    now = world.clock.now()
+    cluster = get_cluster(world, who.workspace, who.cluster_id)
+    if cluster.ended:
+        raise GoneError(f"Cluster {cluster.name} is gone.")
+    idle_since = request.get("idle_since")
+    beat = Heartbeat(
+        workspace=who.workspace,
+        cluster_id=who.cluster_id,
+        rank=who.rank,
+        last_seen=now,
+        idle_since=None if idle_since is None else float(idle_since),
+    )
+    world.store.transact([put(beat, unconditional=True)])
+    if cluster.wanted is Wanted.UP:
+        _take_facts(world, who, request, now)
+    for entry in request.get("jobs") or ():
+        _take_job(world, who, entry, now)
+    stops_at = autostop_at(cluster.autostop, beat.idle_since) if who.rank == 0 else None
+    if (
+        stops_at is not None
+        and stops_at <= now
+        and cluster.status is ClusterStatus.UP
+        and cluster.wanted is Wanted.UP
+    ):
+        autostop_now(world, cluster)
+    return {"report_seconds": world.limits.report_seconds, "wanted": str(cluster.wanted)}
+
+
+def autostop_now(world: World, cluster: Cluster) -> None:
+    """The cluster was idle for long enough: stop it, or take it down."""
+    if cluster.autostop is None:
+        return
+    idle = f"idle for {cluster.autostop.idle_minutes} minutes"
+    if cluster.autostop.down:
+        begin(
+            world, cluster, "autodown", Wanted.ABSENT, f"autodown: {idle}", status=ClusterStatus.AUTOSTOPPING
+        )
+    else:
+        begin(
+            world, cluster, "autostop", Wanted.STOPPED, f"autostop: {idle}", status=ClusterStatus.AUTOSTOPPING
+        )
+    detail = {"name": cluster.name, "down": cluster.autostop.down}
+    world.events.publish(Event("AutostopBegan", cluster.workspace, cluster.id, world.clock.now(), detail))
+
+
+def _take_facts(world: World, who: NodePrincipal, request: Mapping[str, Any], now: float) -> None:
+    """What the report says of the node itself: it lives, its facts, where its peers reach it."""
+    told = {name: request[name] for name in ("facts", "address", "peer_port") if request.get(name)}
+    before: list[Node] = []
+
+    def change(node: Node) -> Node | None:
+        before[:] = [node]
+        changes = {name: value for name, value in told.items() if getattr(node, name) != value}
+        if node.status is not NodeStatus.UP:
+            changes |= {"status": NodeStatus.UP, "reason": "", "since": now}
+        return node.changed(**changes) if changes else None
+
+    node = update(world, Node, node_key(who.workspace, who.cluster_id, who.rank), change)
+    if node is None or not before:
+        return
+    if (node.address, node.peer_port) != (before[0].address, before[0].peer_port):
+        tell_peers(world, who.workspace, who.cluster_id)
+    if before[0].status is not NodeStatus.UP:
+        tell_if_complete(world, who.workspace, who.cluster_id)
+
+
+def _take_job(world: World, who: NodePrincipal, entry: Mapping[str, Any], now: float) -> None:
+    reported = JobStatus(entry["status"])
+    before: list[JobStatus] = []
+
+    def change(job: Job) -> Job | None:
+        before[:] = [job.status]
+        status = latest_wins(job.status, reported)
+        if status is not reported or status is job.status:
+            return None
+        return job.changed(
+            status=status,
+            reason=str(entry.get("reason") or ""),
+            started_at=entry.get("started_at") or job.started_at,
+            ended_at=(entry.get("ended_at") or now) if status.terminal else None,
+            exit_codes=tuple(entry.get("exit_codes") or ()),
+            due_at=None if status.terminal else job.due_at,
+        )
+
+    job = update(world, Job, job_key(who.workspace, who.cluster_id, int(entry["id"])), change)
+    if job is None or not before or job.status is before[0]:
+        return
+    world.wake.wake(job_topic(who.cluster_id, job.id))
+    if job.status.terminal:
+        if job.secrets_key:
+            world.secrets.delete(job.secrets_key)
+        detail = {"job": job.id, "status": str(job.status), "reason": job.reason}
+        world.events.publish(Event("JobEnded", who.workspace, who.cluster_id, now, detail))
+
+
+def commands(world: World, who: NodePrincipal, request: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """What a node is to do now: (answer, whether it says anything new).
+
+    ``after`` acknowledges: those commands are on the node's disk and are deleted here. Raises ``GoneError``.
+    """
+    cluster = get_cluster(world, who.workspace, who.cluster_id)
+    if cluster.ended:
+        raise GoneError(f"Cluster {cluster.name} is gone.")
+    now = world.clock.now()
+    answer: dict[str, Any] = {
+        "commands": [],
+        "more": False,
+        "peers_version": cluster.peers_version,
+        "settings_version": cluster.settings_version,
+        "poll_seconds": _poll_seconds(world, who),
+    }
+    answer["follow_version"], answer["follow"] = _followed(world, cluster, now)
+    if request.get("peers_version") != cluster.peers_version:
+        nodes = child_records(world, Node, who.workspace, who.cluster_id)
+        joined = [node for node in nodes if node.peer_port]
+        answer["peers"] = [{"rank": n.rank, "address": n.address, "port": n.peer_port} for n in joined]
+    if request.get("settings_version") != cluster.settings_version:
+        autostop = None if cluster.autostop is None else cluster.autostop.model_dump(mode="json")
+        wanted = str(cluster.wanted)
+        answer["settings"] = {"autostop": autostop, "dead_man_seconds": _DEAD_MAN_SECONDS, "wanted": wanted}
+    if who.rank == 0 and cluster.status is ClusterStatus.UP:
+        answer["commands"], answer["more"] = _next_commands(world, cluster, int(request.get("after") or 0))
+    news = bool(answer["commands"]) or "peers" in answer or "settings" in answer
+    news |= request.get("follow_version", answer["follow_version"]) != answer["follow_version"]
+    return answer, news
+
+
+def _next_commands(world: World, cluster: Cluster, after: int) -> tuple[list[dict[str, Any]], bool]:
+    page = world.store.children(cluster.workspace, "command", cluster.id, limit=_BATCH)
+    acknowledged = [item for item in page.items if int(item.key.id) <= after]
+    if acknowledged:
+        world.store.transact([Delete(item.key) for item in acknowledged])
+    fresh = [item for item in page.items if int(item.key.id) > after]
+    if not fresh and page.next is not None:
+        return [], True
+    keys = [
+        job_key(cluster.workspace, cluster.id, int(i.body["job_id"]))
+        for i in fresh
+        if i.body["type"] == "run"
+    ]
+    jobs = {int(item.body["id"]): load(Job, item) for item in world.store.get_many(keys) if item is not None}
+    built = [_command(world, cluster, item, jobs) for item in fresh]
+    return [command for command in built if command is not None], page.next is not None
+
+
+def _command(world: World, cluster: Cluster, item: Item, jobs: Mapping[int, Job]) -> dict[str, Any] | None:
+    seq = int(item.key.id)
+    if item.body["type"] != "run":
+        return {"seq": seq, **item.body}
+    job = jobs.get(int(item.body["job_id"]))
+    if job is None or job.status.terminal:
+        # Still numbered, so that the agent can acknowledge it.
+        return {"seq": seq, "type": "skip", "job_id": item.body["job_id"]}
+    return {"seq": seq, "type": "run", "job": _job_spec(world, cluster, job)}
+
+
+def _job_spec(world: World, cluster: Cluster, job: Job) -> dict[str, Any]:
+    document = _documents(job.spec_key)
+    if document is None:
+        document = world.objects.get(job.spec_key).decode()
+        _keep_document(job.spec_key, document)
+    spec = json.loads(document)
+    return {
+        "id": job.id,
+        "name": job.name,
+        "task_id": job.task_id,
+        "user": job.user,
+        "num_nodes": job.num_nodes,
+        "setup": spec["setup"] if job.run_setup else None,
+        "run": spec["run"],
+        "envs": spec["envs"],
+        "has_secrets": bool(job.secrets_key),
+        "demand": job.demand.model_dump(),
+        "workdir": spec["workdir"],
+        "file_mounts": spec["file_mounts"],
+        "barrier_seconds": world.limits.barrier_seconds,
+        "follow_until": job.follow_until,
+        "submitted_at": job.submitted_at,
+    }
+
+
+_cache: dict[str, str] = {}
+
+
+def _documents(key: str) -> str | None:
+    return _cache.get(key)
+
+
+def _keep_document(key: str, document: str) -> None:
+    """Documents are immutable; a few small ones are kept, since equal jobs come in series."""
+    if len(document) > 16_384:
+        return
+    if len(_cache) >= 64:
+        _cache.pop(next(iter(_cache)))
+    _cache[key] = document
+
+
+def _poll_seconds(world: World, who: NodePrincipal) -> int:
+    """Polling is the fallback: rare while the node listens on the wake channel."""
+    if world.wake_url and world.store.get(connection_key(who.cluster_id, who.rank)) is not None:
+        return world.limits.woken_poll_seconds
+    return world.limits.poll_seconds
+
+
+def _followed(world: World, cluster: Cluster, now: float) -> tuple[int, list[dict[str, Any]]]:
+    item = world.store.get(follow_key(cluster.workspace, cluster.id))
+    if item is None:
+        return 0, []
+    until = {int(job): float(moment) for job, moment in item.body.items()}
+    return item.version, [
+        {"job": job, "until": moment} for job, moment in sorted(until.items()) if moment > now
+    ]

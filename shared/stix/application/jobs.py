@@ -1,0 +1,149 @@
+"""Jobs: their documents, their numbers and their place in the head node's queue."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stix.application.records import job_key, update
+from stix.application.world import World
+from stix.model.errors import ConflictError
+from stix.model.job import Demand, Job
+from stix.model.status import JobStatus
+from stix.model.task import Task
+from stix.ports.state_store import Item, Key, Put
+from stix.ports.surroundings import Event
+
+__all__ = [
+    "JOB_CHECK_SECONDS",
+    "command_put",
+    "counter_key",
+    "end_job",
+    "job_topic",
+    "new_job",
+    "numbered",
+    "store_spec",
+]
+
+JOB_CHECK_SECONDS = 3600.0
+"""How often a job that nobody spoke of is looked at: its cluster may be gone."""
+
+_DEFAULT_CPUS = 0.5
+
+
+def counter_key(workspace: str, cluster_id: str) -> Key:
+    return Key.top(workspace, "counter", cluster_id)
+
+
+def job_topic(cluster_id: str, job_id: int) -> str:
+    """What a reader of the job or its log waits on."""
+    return f"job/{cluster_id}/{job_id}"
+
+
+def store_spec(
+    world: World,
+    workspace: str,
+    task: Task,
+    workdir: Mapping[str, Any] | None,
+    file_mounts: Sequence[Mapping[str, Any]],
+) -> str:
+    """Keep what the agent runs under the hash of its content, so that equal jobs share one document."""
+    document = {
+        "setup": task.setup,
+        "run": task.run,
+        "envs": dict(task.envs),
+        "workdir": workdir,
+        "file_mounts": list(file_mounts),
+    }
+    data = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    key = f"specs/{workspace}/{hashlib.sha256(data).hexdigest()}.json"
+    if world.objects.size(key) is None:
+        world.objects.put(key, data)
+    return key
+
+
+def numbered(
+    counter: Item | None, workspace: str, cluster_id: str, *, jobs: int, commands: int = 1
+) -> tuple[Put, int, int]:
+    """Take the next job ids and numbers of the command queue: (write, first job id, first number)."""
+    body = {"job": 0, "seq": 0} if counter is None else dict(counter.body)
+    version = 0 if counter is None else counter.version
+    taken = {"job": body["job"] + jobs, "seq": body["seq"] + commands}
+    item = Item(counter_key(workspace, cluster_id), taken, version=version)
+    return Put(item), int(body["job"]) + 1, int(body["seq"]) + 1
+
+
+def command_put(workspace: str, cluster_id: str, seq: int, command: Mapping[str, Any], now: float) -> Put:
+    """One entry of the queue that rank 0 reads in order."""
+    return Put(Item(Key(workspace, "command", cluster_id, f"{seq:012d}"), dict(command), created_at=now))
+
+
+def new_job(
+    world: World,
+    *,
+    workspace: str,
+    cluster_id: str,
+    cluster_name: str,
+    job_id: int,
+    task: Task,
+    spec_key: str,
+    user: str,
+    status: JobStatus,
+    follow: bool,
+    run_setup: bool,
+    secrets_key: str,
+    own_cpus: bool,
+) -> Job:
+    """A job as it is submitted. ``own_cpus``: the task's ``cpus`` are what this job holds (exec), not the
+    size of the machine (launch)."""
+    now = world.clock.now()
+    accelerator = task.resources.accelerators
+    cpus = task.resources.cpus.value if own_cpus and task.resources.cpus is not None else _DEFAULT_CPUS
+    demand = Demand(
+        cpus=cpus,
+        gpus=0.0 if accelerator is None else accelerator.count,
+        gpu_name="" if accelerator is None else accelerator.name,
+    )
+    shape = f"{cpus:g} CPU" + (f", {accelerator}" if accelerator is not None else "")
+    name = task.name or "job"
+    stamp = world.ids.new("t").partition("-")[2]
+    return Job(
+        workspace=workspace,
+        cluster_id=cluster_id,
+        cluster_name=cluster_name,
+        id=job_id,
+        name=task.name or "",
+        status=status,
+        user=user,
+        num_nodes=task.num_nodes,
+        demand=demand,
+        resources=shape if task.num_nodes == 1 else f"{task.num_nodes}x [{shape}]",
+        submitted_at=now,
+        due_at=now + JOB_CHECK_SECONDS,
+        task_id=f"stix-{stamp}_{name}_{job_id}",
+        spec_key=spec_key,
+        secrets_key=secrets_key,
+        run_setup=run_setup,
+        follow_until=now + 60 if follow else None,
+    )
+
+
+def end_job(world: World, job: Job, status: JobStatus, reason: str) -> None:
+    """End a job that its agent can no longer speak for. One that has ended stays as it is."""
+    now = world.clock.now()
+
+    def change(current: Job) -> Job | None:
+        if current.status.terminal:
+            return None
+        return current.changed(status=status, reason=reason, ended_at=now, due_at=None)
+
+    ended = update(world, Job, job_key(job.workspace, job.cluster_id, job.id), change)
+    if ended is None:
+        raise ConflictError(f"job {job.id} is not stored")
+    if job.secrets_key:
+        world.secrets.delete(job.secrets_key)
+    world.wake.wake(job_topic(job.cluster_id, job.id))
+    detail = {"job": job.id, "status": str(ended.status), "reason": ended.reason}
+    world.events.publish(Event("JobEnded", job.workspace, job.cluster_id, now, detail))

@@ -1,0 +1,92 @@
+"""Operations: progress for people, and one honest end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stix.application.records import load, operation_key, update
+from stix.application.world import World
+from stix.model.errors import NotFoundError, StixError
+from stix.model.operation import MAX_PROGRESS, Operation, Progress
+from stix.model.status import OperationStatus
+from stix.ports.surroundings import Event
+
+__all__ = ["error_body", "finish", "get_operation", "list_operations", "note", "topic"]
+
+
+def topic(operation_id: str) -> str:
+    """What a reader of the operation waits on."""
+    return f"operation/{operation_id}"
+
+
+def error_body(error: StixError) -> dict[str, Any]:
+    """The API's error body of an error."""
+    return {"code": error.code, "message": error.message, "hint": error.hint, "details": error.details}
+
+
+def note(world: World, workspace: str, operation_id: str, message: str) -> None:
+    """Add a line of progress; a line equal to the last one is not repeated. No operation: nothing."""
+    if not operation_id:
+        return
+    now = world.clock.now()
+
+    def change(operation: Operation) -> Operation | None:
+        if operation.status.terminal:
+            return None
+        if operation.progress and operation.progress[-1].message == message:
+            return None
+        progress = (*operation.progress[: MAX_PROGRESS - 1], Progress(at=now, message=message))
+        return operation.changed(status=OperationStatus.RUNNING, progress=progress)
+
+    update(world, Operation, operation_key(workspace, operation_id), change)
+    world.wake.wake(topic(operation_id))
+
+
+def finish(
+    world: World,
+    workspace: str,
+    operation_id: str,
+    status: OperationStatus,
+    error: StixError | None = None,
+) -> None:
+    """End an operation; one that has ended stays as it is."""
+    if not operation_id:
+        return
+    now = world.clock.now()
+
+    def change(operation: Operation) -> Operation | None:
+        if operation.status.terminal:
+            return None
+        return operation.changed(
+            status=status,
+            ended_at=now,
+            due_at=None,
+            error=None if error is None else error_body(error),
+            expires_at=now + world.limits.retention_seconds,
+        )
+
+    ended = update(world, Operation, operation_key(workspace, operation_id), change)
+    world.wake.wake(topic(operation_id))
+    if ended is not None:
+        detail = {"verb": ended.verb, "cluster": ended.cluster_name, "status": str(ended.status)}
+        world.events.publish(Event("OperationEnded", workspace, operation_id, now, detail))
+
+
+def get_operation(world: World, workspace: str, operation_id: str) -> Operation:
+    """Raises ``NotFoundError``."""
+    item = world.store.get(operation_key(workspace, operation_id))
+    if item is None:
+        raise NotFoundError(
+            f"There is no operation {operation_id!r}.",
+            hint="Operations are kept for 30 days; `stix api operations` lists them.",
+            code="operation_not_found",
+        )
+    return load(Operation, item)
+
+
+def list_operations(
+    world: World, workspace: str, *, after: str | None = None
+) -> tuple[list[Operation], str | None]:
+    """One page, unfinished ones first, then newest first; and the cursor of the next page."""
+    page = world.store.list(workspace, Operation.kind, after=after, limit=50)
+    return [load(Operation, item) for item in page.items], page.next

@@ -1,0 +1,227 @@
+"""Reading and writing records: the one place that knows how a model becomes an item of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from stix.application.world import World
+from stix.model.cluster import Cluster, Heartbeat, Intent, Node
+from stix.model.errors import ConflictError, NotFoundError
+from stix.model.job import Job, JobLog
+from stix.model.operation import Operation
+from stix.model.record import Record
+from stix.model.status import JobStatus, NodeStatus
+from stix.ports.state_store import Item, Key, Put, VersionConflictError
+
+__all__ = [
+    "child_records",
+    "cluster_by_name",
+    "cluster_key",
+    "get_cluster",
+    "heartbeat_key",
+    "intent_key",
+    "job_key",
+    "latest_wins",
+    "load",
+    "log_key",
+    "name_held_by",
+    "name_key",
+    "node_key",
+    "operation_key",
+    "put",
+    "save",
+    "to_item",
+    "unfinished",
+    "update",
+]
+
+R = TypeVar("R", bound=Record)
+
+_UPDATE_TRIES = 12
+
+
+def cluster_key(workspace: str, cluster_id: str) -> Key:
+    return Key.top(workspace, Cluster.kind, cluster_id)
+
+
+def name_key(workspace: str, name: str) -> Key:
+    return Key.top(workspace, "name", name)
+
+
+def operation_key(workspace: str, operation_id: str) -> Key:
+    return Key.top(workspace, Operation.kind, operation_id)
+
+
+def node_key(workspace: str, cluster_id: str, rank: int) -> Key:
+    return Key(workspace, Node.kind, cluster_id, f"{rank:06d}")
+
+
+def heartbeat_key(workspace: str, cluster_id: str, rank: int) -> Key:
+    return Key(workspace, Heartbeat.kind, cluster_id, f"{rank:06d}")
+
+
+def intent_key(workspace: str, cluster_id: str, attempt: int) -> Key:
+    return Key(workspace, Intent.kind, cluster_id, f"{attempt:06d}")
+
+
+def job_key(workspace: str, cluster_id: str, job_id: int) -> Key:
+    return Key(workspace, Job.kind, cluster_id, f"{job_id:010d}")
+
+
+def log_key(workspace: str, cluster_id: str, job_id: int, rank: int) -> Key:
+    return Key(workspace, JobLog.kind, f"{cluster_id}.{job_id}", f"{rank:06d}")
+
+
+def _key_of(record: Record) -> Key:
+    match record:
+        case Cluster():
+            return cluster_key(record.workspace, record.id)
+        case Operation():
+            return operation_key(record.workspace, record.id)
+        case Node():
+            return node_key(record.workspace, record.cluster_id, record.rank)
+        case Heartbeat():
+            return heartbeat_key(record.workspace, record.cluster_id, record.rank)
+        case Intent():
+            return intent_key(record.workspace, record.cluster_id, record.attempt)
+        case Job():
+            return job_key(record.workspace, record.cluster_id, record.id)
+        case JobLog():
+            return log_key(record.workspace, record.cluster_id, record.job_id, record.rank)
+        case _:
+            raise TypeError(f"{type(record).__name__} has no key")
+
+
+def _live(record: Record) -> bool:
+    match record:
+        case Cluster():
+            return not record.ended
+        case Operation():
+            return not record.status.terminal
+        case Node():
+            return record.status is not NodeStatus.TERMINATED
+        case Job():
+            return not record.status.terminal
+        case Intent():
+            return record.status == "PENDING"
+        case _:
+            return False
+
+
+def to_item(record: Record) -> Item:
+    """The item of a record. A live one without ``due_at`` is refused by the item itself."""
+    live = _live(record)
+    body = record.model_dump(mode="json", exclude={"version", "due_at", "expires_at", "workspace"})
+    return Item(
+        key=_key_of(record),
+        body=body,
+        version=record.version,
+        status=str(getattr(record, "status", "")),
+        live=live,
+        due_at=record.due_at if live else None,
+        listed=isinstance(record, Cluster | Operation),
+        created_at=getattr(record, "created_at", 0.0),
+        expires_at=record.expires_at,
+        schema_version=record.schema_version,
+    )
+
+
+def load(model: type[R], item: Item) -> R:
+    """The record of an item."""
+    return model.model_validate(
+        {
+            **item.body,
+            "workspace": item.key.workspace,
+            "version": item.version,
+            "due_at": item.due_at,
+            "expires_at": item.expires_at,
+        }
+    )
+
+
+def put(record: Record, *, unconditional: bool = False) -> Put:
+    """A transaction's write of ``record``, conditional on the version that was read."""
+    return Put(to_item(record), unconditional=unconditional)
+
+
+def save(world: World, record: R) -> R:
+    """Write one record, conditional on the version that was read. Raises ``VersionConflictError``."""
+    stored = world.store.put(to_item(record))
+    return record.changed(version=stored.version)
+
+
+def update(world: World, model: type[R], key: Key, change: Callable[[R], R | None]) -> R | None:
+    """Read, change, write, again while others write in between. ``change`` answers None to leave it alone.
+
+    Returns the record as it stands afterwards; None where there is no such item.
+    """
+    for _ in range(_UPDATE_TRIES):
+        item = world.store.get(key)
+        if item is None:
+            return None
+        record = load(model, item)
+        changed = change(record)
+        if changed is None or changed == record:
+            return record
+        try:
+            return save(world, changed)
+        except VersionConflictError:
+            continue
+    raise ConflictError(f"{key} is being changed by others too often.", hint="Try again.", code="busy")
+
+
+def child_records(
+    world: World, model: type[R], workspace: str, parent: str, *, limit: int | None = None
+) -> list[R]:
+    """All children of one kind in id order, page by page (at most ``limit``)."""
+    found: list[R] = []
+    after: str | None = None
+    while True:
+        page = world.store.children(workspace, model.kind, parent, after=after, limit=100)
+        found.extend(load(model, item) for item in page.items)
+        after = page.next
+        if after is None or (limit is not None and len(found) >= limit):
+            return found if limit is None else found[:limit]
+
+
+def get_cluster(world: World, workspace: str, cluster_id: str) -> Cluster:
+    """Raises ``NotFoundError``."""
+    item = world.store.get(cluster_key(workspace, cluster_id))
+    if item is None:
+        raise NotFoundError(f"There is no cluster with the id {cluster_id!r}.", code="cluster_not_found")
+    return load(Cluster, item)
+
+
+def cluster_by_name(world: World, workspace: str, name: str) -> Cluster | None:
+    """The cluster that holds the name now."""
+    pointer = world.store.get(name_key(workspace, name))
+    if pointer is None or not pointer.body["cluster_id"]:
+        return None
+    item = world.store.get(cluster_key(workspace, str(pointer.body["cluster_id"])))
+    return None if item is None else load(Cluster, item)
+
+
+def name_held_by(
+    world: World, workspace: str, name: str, cluster_id: str, *, expires_at: float | None = None
+) -> Put:
+    """The write that gives a name to a cluster, or frees it (empty id), conditional on what was read.
+
+    A freed name's item stays for a while, so that its version never starts again while somebody may hold it.
+    """
+    key = name_key(workspace, name)
+    stored = world.store.get(key)
+    version = 0 if stored is None else stored.version
+    return Put(Item(key, {"cluster_id": cluster_id}, version=version, expires_at=expires_at))
+
+
+def unfinished(jobs: Iterable[Job]) -> list[Job]:
+    """Jobs that have not ended."""
+    return [job for job in jobs if not job.status.terminal]
+
+
+def latest_wins(current: JobStatus, reported: JobStatus) -> JobStatus:
+    """Of two statuses of one job, SkyPilot's later one; a terminal status never changes."""
+    if current.terminal:
+        return current
+    return reported if reported.order > current.order else current

@@ -1,0 +1,331 @@
+"""Accepting work: ``launch`` (make or reuse a cluster, run a task on it) and ``exec``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stix.api.v1 import ExecRequest, FileMount, LaunchRequest, TaskRequest
+from stix.application.idempotency import Once
+from stix.application.jobs import command_put, counter_key, new_job, numbered, store_spec
+from stix.application.planning import plan
+from stix.application.records import cluster_by_name, name_held_by, put
+from stix.application.runs import start_run
+from stix.application.tokens import UserPrincipal, hash_token
+from stix.application.uploads import mount_source
+from stix.application.wakes import wake_nodes
+from stix.application.world import World
+from stix.model.autostop import Autostop
+from stix.model.cluster import Cluster
+from stix.model.errors import ConflictError, InvalidInputError, NotFoundError
+from stix.model.job import Job
+from stix.model.operation import Operation, Progress
+from stix.model.resources import Resources
+from stix.model.status import ClusterStatus, JobStatus, OperationStatus, Wanted
+from stix.model.task import Task
+from stix.ports.state_store import VersionConflictError, Write
+from stix.ports.surroundings import Event
+
+__all__ = ["execute", "launch", "read_task"]
+
+_TRIES = 20
+
+
+def read_task(request: TaskRequest, *, uploaded: bool = True) -> Task:
+    """The task of a request with its secrets; with ``uploaded``, its files must have been sent.
+
+    Raises ``TaskError`` and ``InvalidInputError``.
+    """
+    task = Task.from_yaml_config(request.task).with_envs(secrets=request.secrets)
+    if not uploaded:
+        return task
+    if task.workdir and request.workdir is None:
+        raise InvalidInputError(
+            f"workdir: {task.workdir!r} was not uploaded.",
+            hint="Announce it with POST /v1/uploads and send it as `workdir` beside the task.",
+        )
+    sent = {mount.dst for mount in request.file_mounts}
+    absent = [dst for dst in task.file_mounts if dst not in sent]
+    if absent:
+        raise InvalidInputError(
+            f"file_mounts: the source of {absent[0]!r} was not uploaded.",
+            hint="Announce it with POST /v1/uploads and send it in `file_mounts` beside the task.",
+        )
+    return task
+
+
+def launch(world: World, who: UserPrincipal, request: LaunchRequest, key: str | None) -> dict[str, Any]:
+    """Accept a launch: the body of ``LaunchAccepted``. Idempotent by ``key``.
+
+    Raises ``TaskError``, ``NoOfferError``, ``ConflictError`` (another size or place under that name).
+    """
+    once = Once(world, who.workspace, key, "launch", request.model_dump(mode="json"))
+    for _ in range(_TRIES):
+        earlier = once.answer()
+        if earlier is not None:
+            return earlier
+        task = read_task(request)
+        existing = None if request.cluster is None else cluster_by_name(world, who.workspace, request.cluster)
+        try:
+            if existing is None:
+                return _launch_new(world, who, request, task, once)
+            return _launch_on(world, who, request, task, once, existing)
+        except VersionConflictError:
+            continue
+    raise _busy(request.cluster or "the cluster")
+
+
+def execute(
+    world: World, who: UserPrincipal, name: str, request: ExecRequest, key: str | None
+) -> dict[str, Any]:
+    """Accept a job for a cluster that is UP: the body of ``JobAccepted``. Idempotent by ``key``."""
+    once = Once(world, who.workspace, key, f"exec {name}", request.model_dump(mode="json"))
+    for _ in range(_TRIES):
+        earlier = once.answer()
+        if earlier is not None:
+            return earlier
+        task = read_task(request)
+        cluster = existing_cluster(world, who.workspace, name)
+        if cluster.status is not ClusterStatus.UP or cluster.wanted is not Wanted.UP:
+            raise ConflictError(
+                f"Cluster {name!r} is {cluster.status}, not UP.",
+                hint=_way_up(cluster),
+                code="cluster_not_up",
+            )
+        _fits(cluster, task)
+        try:
+            job, writes = _job_writes(world, who, cluster, request, task, run_setup=False, own_cpus=True)
+            answer = {"cluster": name, "job_id": job.id}
+            world.store.transact([*writes, *once.record(answer)])
+        except VersionConflictError:
+            continue
+        wake_nodes(world, cluster)
+        return answer
+    raise _busy(name)
+
+
+def existing_cluster(world: World, workspace: str, name: str) -> Cluster:
+    """The cluster of that name. Raises ``NotFoundError``."""
+    cluster = cluster_by_name(world, workspace, name)
+    if cluster is None or cluster.ended:
+        raise NotFoundError(
+            f"There is no cluster {name!r}.",
+            hint="`stix status` lists the clusters; `stix launch -c NAME task.yaml` makes one.",
+            code="cluster_not_found",
+            details={"cluster": name},
+        )
+    return cluster
+
+
+def _launch_new(
+    world: World, who: UserPrincipal, request: LaunchRequest, task: Task, once: Once
+) -> dict[str, Any]:
+    ranked = plan(world, task)
+    now = world.clock.now()
+    cluster_id = world.ids.new("c")
+    name = request.cluster or f"stix-{cluster_id[-6:]}"
+    operation_id = world.ids.new("op")
+    autostop = _autostop(request, task)
+    cluster = Cluster(
+        workspace=who.workspace,
+        id=cluster_id,
+        name=name,
+        since=now,
+        reason="waiting for an offer",
+        created_at=now,
+        due_at=now + world.limits.launch_lease_seconds,
+        user=who.user,
+        num_nodes=task.num_nodes,
+        requested=task.resources.to_config(),
+        last_use=_last_use(task),
+        autostop=autostop,
+        operation_id=operation_id,
+        cluster_key=hash_token(world.ids.secret()),
+        labels=dict(task.resources.labels),
+        ports=task.resources.ports,
+    )
+    job, writes = _job_writes(world, who, cluster, request, task, run_setup=not request.no_setup)
+    operation = Operation(
+        workspace=who.workspace,
+        id=operation_id,
+        verb="launch",
+        cluster_id=cluster_id,
+        cluster_name=name,
+        job_id=job.id,
+        created_at=now,
+        due_at=now + world.limits.launch_lease_seconds,
+        progress=(Progress(at=now, message=f"Accepted: {len(ranked)} offer{'s' * (len(ranked) != 1)} fit."),),
+    )
+    answer = {"operation_id": operation_id, "cluster": name, "job_id": job.id, "created": True}
+    pointer = name_held_by(world, who.workspace, name, cluster_id)
+    world.store.transact([pointer, put(cluster), put(operation), *writes, *once.record(answer)])
+    start_run(world, "launch", cluster.changed(version=1))
+    detail = {"name": name, "user": who.user, "num_nodes": task.num_nodes}
+    world.events.publish(Event("ClusterRequested", who.workspace, cluster_id, now, detail))
+    return answer
+
+
+def _launch_on(
+    world: World, who: UserPrincipal, request: LaunchRequest, task: Task, once: Once, cluster: Cluster
+) -> dict[str, Any]:
+    """Run the task, with setup, on a cluster that exists; a stopped one is started first."""
+    if cluster.wanted is Wanted.ABSENT or cluster.status is ClusterStatus.AUTOSTOPPING:
+        raise ConflictError(
+            f"Cluster {cluster.name!r} is {'going down' if cluster.wanted is Wanted.ABSENT else 'stopping'}.",
+            hint="Wait until it has ended (`stix status`), or launch under another name.",
+            code="name_taken",
+        )
+    _fits(cluster, task)
+    now = world.clock.now()
+    start = cluster.wanted is Wanted.STOPPED
+    changes: dict[str, Any] = {"last_use": _last_use(task)}
+    autostop = _autostop(request, task)
+    if autostop is not None:
+        changes |= {"autostop": autostop, "settings_version": cluster.settings_version + 1}
+    operation_id = world.ids.new("op")
+    if start:
+        changes |= starting(world, operation_id)
+    changed = cluster.changed(**changes)
+    job, writes = _job_writes(world, who, changed, request, task, run_setup=not request.no_setup)
+    up = cluster.status is ClusterStatus.UP and not start
+    joins = cluster.status is ClusterStatus.INIT and not start
+    operation = Operation(
+        workspace=who.workspace,
+        id=operation_id,
+        verb="launch",
+        cluster_id=cluster.id,
+        cluster_name=cluster.name,
+        job_id=job.id,
+        status=OperationStatus.SUCCEEDED if up or joins else OperationStatus.PENDING,
+        created_at=now,
+        ended_at=now if up or joins else None,
+        due_at=None if up or joins else now + world.limits.launch_lease_seconds,
+        expires_at=now + world.limits.retention_seconds if up or joins else None,
+        progress=(Progress(at=now, message=f"Cluster {cluster.name} is {cluster.status}: reusing it."),),
+    )
+    answer = {"operation_id": operation_id, "cluster": cluster.name, "job_id": job.id, "created": False}
+    world.store.transact([put(changed), put(operation), *writes, *once.record(answer)])
+    if start:
+        start_run(world, "terminate", changed.changed(version=changed.version + 1))
+    wake_nodes(world, cluster)
+    return answer
+
+
+def starting(world: World, operation_id: str) -> dict[str, Any]:
+    """The changes of a cluster that is to be started again."""
+    now = world.clock.now()
+    return {
+        "wanted": Wanted.UP,
+        "status": ClusterStatus.INIT,
+        "reason": "starting",
+        "since": now,
+        "due_at": now + world.limits.launch_lease_seconds,
+        "operation_id": operation_id,
+        "failures": 0,
+    }
+
+
+def _job_writes(
+    world: World,
+    who: UserPrincipal,
+    cluster: Cluster,
+    request: TaskRequest,
+    task: Task,
+    *,
+    run_setup: bool,
+    own_cpus: bool = False,
+) -> tuple[Job, list[Write]]:
+    workdir = _mount(world, who.workspace, request.workdir)
+    mounts = [_mount(world, who.workspace, mount) for mount in request.file_mounts]
+    spec_key = store_spec(world, who.workspace, task, workdir, [mount for mount in mounts if mount])
+    counter = world.store.get(counter_key(who.workspace, cluster.id))
+    counting, job_id, seq = numbered(counter, who.workspace, cluster.id, jobs=1)
+    secrets = task.secret_values()
+    secrets_key = f"jobs/{who.workspace}/{cluster.id}/{world.ids.new('s')}" if secrets else ""
+    job = new_job(
+        world,
+        workspace=who.workspace,
+        cluster_id=cluster.id,
+        cluster_name=cluster.name,
+        job_id=job_id,
+        task=task,
+        spec_key=spec_key,
+        user=who.user,
+        status=JobStatus.PENDING if cluster.status is ClusterStatus.UP else JobStatus.INIT,
+        follow=request.follow,
+        run_setup=run_setup,
+        secrets_key=secrets_key,
+        own_cpus=own_cpus,
+    )
+    if secrets:
+        world.secrets.put(secrets_key, secrets)
+    command = command_put(
+        who.workspace, cluster.id, seq, {"type": "run", "job_id": job_id}, world.clock.now()
+    )
+    return job, [counting, put(job), command]
+
+
+def _mount(world: World, workspace: str, mount: FileMount | None) -> dict[str, Any] | None:
+    return None if mount is None else mount_source(world, workspace, mount)
+
+
+def _autostop(request: LaunchRequest, task: Task) -> Autostop | None:
+    asked = request.autostop
+    if asked is None:
+        return task.resources.autostop
+    if asked.idle_minutes is None:
+        return None
+    return Autostop(idle_minutes=asked.idle_minutes, down=asked.down, wait_for=asked.wait_for)
+
+
+def _last_use(task: Task) -> str:
+    first = next(iter((task.run or "").strip().splitlines()), "")
+    return (task.name or first)[:80]
+
+
+def _fits(cluster: Cluster, task: Task) -> None:
+    """A task may not need more than the cluster has."""
+    if task.num_nodes > cluster.num_nodes:
+        raise ConflictError(
+            f"num_nodes: {task.num_nodes} were asked, cluster {cluster.name!r} has {cluster.num_nodes}.",
+            hint="Use fewer nodes, or launch under another name.",
+            code="does_not_fit",
+        )
+    offer, resources = cluster.offer, task.resources
+    if resources.accelerators is not None:
+        requested = Resources.model_validate(cluster.requested).accelerators
+        there = offer.accelerator if offer is not None else (requested.name if requested else "")
+        count = offer.accelerator_count if offer is not None else (requested.count if requested else 0)
+        asked = resources.accelerators
+        if asked.name.upper() != there.upper() or asked.count > count:
+            has = f"{there}:{count:g}" if there else "no accelerator"
+            raise ConflictError(
+                f"resources.accelerators: {asked} was asked, each node of {cluster.name!r} has {has}.",
+                hint="Ask for what it has, or launch under another name.",
+                code="does_not_fit",
+            )
+    if offer is None:
+        return
+    if resources.cpus is not None and resources.cpus.value > offer.vcpus:
+        raise ConflictError(
+            f"resources.cpus: {resources.cpus} was asked, each node of {cluster.name!r} has {offer.vcpus:g}.",
+            hint="Ask for what it has, or launch under another name.",
+            code="does_not_fit",
+        )
+    if resources.cloud is not None and resources.cloud != offer.cloud:
+        raise ConflictError(
+            f"resources.infra: {resources.infra} was asked, cluster {cluster.name!r} is on {offer.place}.",
+            hint="Leave `infra` out, or launch under another name.",
+            code="does_not_fit",
+        )
+
+
+def _way_up(cluster: Cluster) -> str:
+    if cluster.wanted is Wanted.ABSENT:
+        return "It is going down; launch it again once it is gone."
+    if cluster.status is ClusterStatus.INIT:
+        return f"Wait until it is up, or queue the task with `stix launch -c {cluster.name} ...`."
+    return f"Start it with `stix start {cluster.name}`."
+
+
+def _busy(name: str) -> ConflictError:
+    return ConflictError(f"{name} is being changed by others too often.", hint="Try again.", code="busy")

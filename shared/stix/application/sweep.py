@@ -1,0 +1,181 @@
+"""The sweep: every item whose moment has come is looked at once, and armed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from stix.application.agents import autostop_now
+from stix.application.create_machines import PLACE_WORKSPACE
+from stix.application.jobs import JOB_CHECK_SECONDS, end_job
+from stix.application.operations import finish, note
+from stix.application.records import (
+    child_records,
+    cluster_key,
+    load,
+    save,
+    update,
+)
+from stix.application.runs import start_run
+from stix.application.sweep_orphans import PLACE_SECONDS
+from stix.application.world import World
+from stix.lifecycle.cluster import ClusterAction, decide_cluster
+from stix.model.cluster import Cluster, Heartbeat, Intent, Node
+from stix.model.errors import StixError, UnavailableError
+from stix.model.job import Job
+from stix.model.operation import Operation
+from stix.model.status import ClusterStatus, JobStatus, NodeStatus, OperationStatus, Wanted
+from stix.ports.state_store import SHARDS, DueItem, Item, Key, VersionConflictError
+from stix.ports.surroundings import Event
+
+__all__ = ["KINDS", "record_failure", "sweep"]
+
+_PER_SHARD = 50
+_ORPHANS_EVERY_SECONDS = 600.0
+_ORPHANS_QUIET_SECONDS = 3600.0
+_MAX_FAILURES = 5
+_NODE_CHECK_SECONDS = 900.0
+
+
+def sweep(world: World) -> dict[str, Any]:
+    """Look at what is due: counts by kind, how many were skipped, age of the oldest in seconds."""
+    now = world.clock.now()
+    counts = dict.fromkeys(KINDS, 0)
+    skipped = 0
+    oldest = now
+    for kind, look in KINDS.items():
+        for shard in range(SHARDS):
+            for entry in world.store.due(kind, shard, now, limit=_PER_SHARD):
+                oldest = min(oldest, entry.due_at)
+                try:
+                    counts[kind] += _look(world, entry, look, now)
+                except (VersionConflictError, StixError):
+                    # Somebody moved it, or it cannot be handled now: the next sweep brings it back.
+                    skipped += 1
+    started = _start_orphan_sweep(world, now)
+    return {
+        "looked_at": counts,
+        "skipped": skipped,
+        "oldest_due_seconds": now - oldest,
+        "orphan_sweep": started,
+    }
+
+
+def _look(world: World, entry: DueItem, look: Callable[[World, Item, float], None], now: float) -> int:
+    item = world.store.get(entry.key)
+    if item is None or not item.live or item.due_at is None or item.due_at > now:
+        return 0  # the index lags behind
+    look(world, item, now)
+    return 1
+
+
+def _cluster(world: World, item: Item, now: float) -> None:
+    cluster = load(Cluster, item)
+    beats = child_records(world, Heartbeat, cluster.workspace, cluster.id)
+    limits = world.limits
+    decision = decide_cluster(
+        cluster, beats, now, lease=limits.launch_lease_seconds, lost_seconds=limits.lost_seconds
+    )
+    # The claim: whoever writes this owns the next step, and its version names the run.
+    claimed = save(world, cluster.changed(due_at=decision.look_again_at))
+    match decision.action:
+        case ClusterAction.LAUNCH:
+            start_run(world, "launch", claimed)
+        case ClusterAction.SETTLE:
+            start_run(world, "terminate", claimed)
+        case ClusterAction.AUTOSTOP:
+            autostop_now(world, claimed)
+        case ClusterAction.LEAVE:
+            return
+    detail = {"action": str(decision.action), "reason": decision.reason}
+    world.events.publish(Event("SweepActed", cluster.workspace, cluster.id, now, detail))
+
+
+def _node(world: World, item: Item, now: float) -> None:
+    """A node's moment is armed lazily: its heartbeats never touch it, its cluster decides about it."""
+    node = load(Node, item)
+    owner = world.store.get(cluster_key(node.workspace, node.cluster_id))
+    if owner is None or load(Cluster, owner).ended:
+        save(world, node.changed(status=NodeStatus.TERMINATED, since=now, due_at=None, token_hash=""))
+        return
+    save(world, node.changed(due_at=now + _NODE_CHECK_SECONDS))
+
+
+def _job(world: World, item: Item, now: float) -> None:
+    job = load(Job, item)
+    owner = world.store.get(cluster_key(job.workspace, job.cluster_id))
+    if owner is None or load(Cluster, owner).ended:
+        end_job(world, job, JobStatus.FAILED_DRIVER, "its cluster is gone")
+        return
+    save(world, job.changed(due_at=now + JOB_CHECK_SECONDS))
+
+
+def _operation(world: World, item: Item, now: float) -> None:
+    operation = load(Operation, item)
+    owner = world.store.get(cluster_key(operation.workspace, operation.cluster_id))
+    cluster = None if owner is None else load(Cluster, owner)
+    if cluster is not None and not cluster.ended and cluster.operation_id == operation.id:
+        save(world, operation.changed(due_at=now + world.limits.launch_lease_seconds))
+        return
+    error = UnavailableError("What this operation worked on was settled otherwise.", code="superseded")
+    finish(world, operation.workspace, operation.id, OperationStatus.CANCELLED, error)
+
+
+def _intent(world: World, item: Item, now: float) -> None:
+    """An intent without an outcome belongs to a cluster that is being launched or taken down again."""
+    save(world, load(Intent, item).changed(due_at=now + world.limits.launch_lease_seconds))
+
+
+KINDS: dict[str, Callable[[World, Item, float], None]] = {
+    Cluster.kind: _cluster,
+    Node.kind: _node,
+    Job.kind: _job,
+    Operation.kind: _operation,
+    Intent.kind: _intent,
+}
+"""What is swept, and how one item of it is looked at."""
+
+
+def _start_orphan_sweep(world: World, now: float) -> bool:
+    """Compare places with the table: every ten minutes while places are in use, hourly where nothing was
+    created for two days, never where nothing was for 30 days."""
+    newest = world.store.list(PLACE_WORKSPACE, "place", limit=1).items
+    quiet = now - float(newest[0].body["used_at"]) if newest else PLACE_SECONDS
+    if quiet >= PLACE_SECONDS:
+        return False
+    every = _ORPHANS_EVERY_SECONDS if quiet < 2 * 86400 else _ORPHANS_QUIET_SECONDS
+    key = Key.top(PLACE_WORKSPACE, "clock", "orphan-sweep")
+    item = world.store.get(key)
+    if item is not None and now - float(item.body["started_at"]) < every:
+        return False
+    version = 0 if item is None else item.version
+    try:
+        world.store.put(Item(key, {"started_at": now}, version=version))
+    except VersionConflictError:
+        return False
+    return world.workflows.start("sweep", f"sweep-{int(now)}", {})
+
+
+def record_failure(world: World, workspace: str, cluster_id: str, failure: dict[str, Any]) -> dict[str, Any]:
+    """A run ended badly: say so, look again with back-off, and after five in a row stop trying to launch."""
+    now = world.clock.now()
+    reason = f"{failure.get('Error', 'unknown error')}: {failure.get('Cause', '')}"[:500]
+
+    def change(cluster: Cluster) -> Cluster | None:
+        if cluster.ended:
+            return None
+        failures = cluster.failures + 1
+        wait = min(3600.0, 30.0 * 2**failures)
+        wanted = cluster.wanted
+        if failures >= _MAX_FAILURES and cluster.status is ClusterStatus.INIT and wanted is Wanted.UP:
+            wanted, wait = Wanted.ABSENT, 1.0
+        return cluster.changed(failures=failures, reason=reason, due_at=now + wait, wanted=wanted)
+
+    cluster = update(world, Cluster, cluster_key(workspace, cluster_id), change)
+    if cluster is None or cluster.ended:
+        return {"outcome": "MOVED"}
+    note(world, workspace, cluster.operation_id, f"A step failed and will be tried again: {reason}")
+    if cluster.wanted is Wanted.ABSENT and cluster.failures == _MAX_FAILURES:
+        error = UnavailableError(f"Gave up after {_MAX_FAILURES} failed runs. {reason}", code="launch_failed")
+        finish(world, workspace, cluster.operation_id, OperationStatus.FAILED, error)
+    return {"outcome": "RECORDED"}

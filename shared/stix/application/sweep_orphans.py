@@ -1,0 +1,93 @@
+"""Machines that the table does not know: marked on one sweep, ended on a later one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stix.application.create_machines import PLACE_WORKSPACE
+from stix.application.records import intent_key, load
+from stix.application.world import World
+from stix.model.cluster import Intent
+from stix.model.status import IntentStatus
+from stix.ports.compute import Machine, Place
+from stix.ports.state_store import Item, Key, VersionConflictError
+from stix.ports.surroundings import Event
+
+__all__ = ["PLACE_SECONDS", "list_places", "sweep_place"]
+
+_MARK_SECONDS = 300.0
+PLACE_SECONDS = 30 * 86400.0
+_MAX_PLACES = 250
+"""The Map over them stays far below Step Functions' limit of history events."""
+_KEEP_MARK_SECONDS = 7 * 86400.0
+
+
+def list_places(world: World) -> dict[str, Any]:
+    """Clouds and regions where something was created in the last 30 days; the latest 250."""
+    horizon = world.clock.now() - PLACE_SECONDS
+    places: list[dict[str, str]] = []
+    after: str | None = None
+    while True:
+        page = world.store.list(PLACE_WORKSPACE, "place", after=after)
+        for item in page.items:
+            if float(item.body["used_at"]) > horizon and item.body["cloud"] in world.compute:
+                places.append({"cloud": item.body["cloud"], "region": item.body["region"]})
+        after = page.next
+        if after is None or len(places) >= _MAX_PLACES:
+            return {"places": places[:_MAX_PLACES]}
+
+
+def sweep_place(world: World, cloud: str, region: str) -> dict[str, Any]:
+    """Compare one place with the table; how many machines were marked and ended.
+
+    Only machines tagged with this deployment are judged. One is ended when it was unknown on an earlier
+    sweep at least five minutes ago, still is, and is not tagged ``protected``; never more than max(3, 5 %)
+    at once.
+    """
+    place = Place(cloud, region)
+    provider = world.compute[cloud]
+    machines = list(provider.list_tagged(place, world.deployment))
+    unknown = [machine for machine in machines if not _known(world, machine)]
+    limit = max(3, len(machines) // 20)
+    marked = 0
+    ending: list[Machine] = []
+    for machine in unknown:
+        if machine.tags.get("protected", "").lower() in ("true", "1", "yes"):
+            continue
+        if _marked_before(world, place, machine):
+            ending.append(machine)
+        else:
+            marked += 1
+    ending = ending[:limit]
+    if ending:
+        provider.terminate(place, [machine.id for machine in ending])
+        detail = {"place": f"{cloud}/{region}", "machines": [machine.id for machine in ending]}
+        world.events.publish(Event("OrphansEnded", PLACE_WORKSPACE, cloud, world.clock.now(), detail))
+    return {"marked": marked, "ended": len(ending), "machines": len(machines)}
+
+
+def _known(world: World, machine: Machine) -> bool:
+    """The table has an open intent with the token in the machine's tags."""
+    workspace, cluster_id = machine.tags.get("stix-workspace"), machine.tags.get("stix-cluster")
+    attempt = machine.tags.get("stix-attempt", "")
+    if not workspace or not cluster_id or not attempt.isdigit():
+        return False
+    item = world.store.get(intent_key(workspace, cluster_id, int(attempt)))
+    if item is None:
+        return False
+    intent = load(Intent, item)
+    open_intent = intent.status in (IntentStatus.PENDING, IntentStatus.CREATED)
+    return open_intent and intent.token == machine.tags.get("stix-intent")
+
+
+def _marked_before(world: World, place: Place, machine: Machine) -> bool:
+    key = Key(PLACE_WORKSPACE, "orphan", f"{place.cloud}.{place.region}", machine.id)
+    now = world.clock.now()
+    item = world.store.get(key)
+    if item is not None:
+        return now - float(item.body["marked_at"]) >= _MARK_SECONDS
+    try:
+        world.store.put(Item(key, {"marked_at": now}, created_at=now, expires_at=now + _KEEP_MARK_SECONDS))
+    except VersionConflictError:
+        return False
+    return False

@@ -1,0 +1,233 @@
+"""What people see: records of the table as the bodies of the API's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from stix.application.planning import accelerators_text
+from stix.application.records import child_records, cluster_by_name, job_key, load
+from stix.application.world import World
+from stix.lifecycle.cluster import autostop_at
+from stix.model.cluster import Cluster, Heartbeat, Node
+from stix.model.errors import NotFoundError
+from stix.model.job import Job
+from stix.model.operation import Operation
+from stix.model.status import ClusterStatus
+from stix.optimizer.rank import RankedOffer
+from stix.ports.compute import Compute, DiscoversOffers
+
+__all__ = [
+    "cloud_checks",
+    "cluster_view",
+    "find_job",
+    "job_view",
+    "list_clusters",
+    "list_jobs",
+    "operation_view",
+    "plan_view",
+]
+
+_PAGE = 100
+
+
+def list_clusters(
+    world: World,
+    workspace: str,
+    *,
+    names: Sequence[str] = (),
+    after: str | None = None,
+    verbose: bool = False,
+) -> dict[str, Any]:
+    """The body of ``ClusterList``: live clusters, newest first; or those of ``names`` that exist."""
+    if names:
+        found = [cluster_by_name(world, workspace, name) for name in dict.fromkeys(names)]
+        clusters = [cluster for cluster in found if cluster is not None and not cluster.ended]
+        following = None
+    else:
+        page = world.store.list(workspace, Cluster.kind, live=True, after=after, limit=_PAGE)
+        clusters, following = [load(Cluster, item) for item in page.items], page.next
+    return {"clusters": [cluster_view(world, one, verbose=verbose) for one in clusters], "next": following}
+
+
+def cluster_view(world: World, cluster: Cluster, *, verbose: bool = False) -> dict[str, Any]:
+    """The body of ``Cluster``."""
+    offer = cluster.offer
+    nothing = {"cloud": "", "region": "", "zone": "", "instance_type": "", "accelerators": "", "spot": False}
+    nodes = child_records(world, Node, cluster.workspace, cluster.id) if verbose or offer is not None else []
+    view: dict[str, Any] = {
+        **nothing,
+        "vcpus": None,
+        "memory_gib": None,
+        "hourly_price": None,
+        "autostop_at": None,
+        "nodes": None,
+        "attempts": None,
+        "name": cluster.name,
+        "id": cluster.id,
+        "status": str(cluster.status),
+        "reason": cluster.reason,
+        "since": cluster.since,
+        "created_at": cluster.created_at,
+        "last_use": cluster.last_use,
+        "num_nodes": cluster.num_nodes,
+        "autostop": None if cluster.autostop is None else cluster.autostop.model_dump(mode="json"),
+        "user": cluster.user,
+        "labels": cluster.labels,
+        "ports": list(cluster.ports),
+        "addresses": [node.address for node in nodes if node.address],
+    }
+    if offer is not None:
+        up = cluster.status in (ClusterStatus.INIT, ClusterStatus.UP, ClusterStatus.AUTOSTOPPING)
+        view |= {
+            "cloud": offer.cloud,
+            "region": offer.region,
+            "zone": offer.zone,
+            "instance_type": offer.instance_type,
+            "vcpus": offer.vcpus,
+            "memory_gib": offer.memory_gib,
+            "accelerators": accelerators_text(offer),
+            "spot": offer.spot,
+            "hourly_price": offer.price * cluster.num_nodes if up else 0.0,
+        }
+    beats: dict[int, Heartbeat] = {}
+    if verbose or cluster.autostop is not None:
+        beats = {beat.rank: beat for beat in child_records(world, Heartbeat, cluster.workspace, cluster.id)}
+    if 0 in beats and cluster.status is ClusterStatus.UP:
+        view["autostop_at"] = autostop_at(cluster.autostop, beats[0].idle_since)
+    if verbose:
+        view["nodes"] = [_node_view(node, beats.get(node.rank)) for node in nodes]
+        view["attempts"] = [attempt.model_dump(mode="json") for attempt in cluster.attempts]
+    return view
+
+
+def _node_view(node: Node, beat: Heartbeat | None) -> dict[str, Any]:
+    facts = node.facts
+    return {
+        "rank": node.rank,
+        "status": str(node.status),
+        "reason": node.reason,
+        "address": node.address,
+        "machine_id": node.machine_id,
+        "vcpus": facts.get("cpus"),
+        "memory_gib": facts.get("memory_gib"),
+        "gpus": [str(gpu.get("name", "GPU")) for gpu in facts.get("gpus") or ()],
+        "limits": dict(facts.get("limits") or {}),
+        "last_seen": None if beat is None else beat.last_seen,
+        "idle_since": None if beat is None else beat.idle_since,
+    }
+
+
+def job_view(job: Job) -> dict[str, Any]:
+    """The body of ``Job``."""
+    return {
+        "id": job.id,
+        "name": job.name,
+        "cluster": job.cluster_name,
+        "status": str(job.status),
+        "reason": job.reason,
+        "user": job.user,
+        "num_nodes": job.num_nodes,
+        "resources": job.resources,
+        "submitted_at": job.submitted_at,
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
+        "exit_codes": list(job.exit_codes),
+        "exit_code": job.exit_code,
+        "task_id": job.task_id,
+    }
+
+
+def find_job(world: World, cluster: Cluster, job_id: str) -> Job:
+    """A job by number or ``latest``. Raises ``NotFoundError``."""
+    if job_id == "latest":
+        page = world.store.children(cluster.workspace, Job.kind, cluster.id, limit=1, newest_first=True)
+        if page.items:
+            return load(Job, page.items[0])
+        raise NotFoundError(
+            f"Cluster {cluster.name!r} has run no job yet.",
+            hint=f"`stix exec {cluster.name} COMMAND` runs one.",
+            code="job_not_found",
+        )
+    item = world.store.get(job_key(cluster.workspace, cluster.id, int(job_id))) if job_id.isdigit() else None
+    if item is None:
+        raise NotFoundError(
+            f"Cluster {cluster.name!r} has no job {job_id!r}.",
+            hint=f"`stix queue {cluster.name}` lists its jobs.",
+            code="job_not_found",
+        )
+    return load(Job, item)
+
+
+def list_jobs(
+    world: World,
+    cluster: Cluster,
+    *,
+    skip_finished: bool = False,
+    after: str | None = None,
+    limit: int = _PAGE,
+) -> dict[str, Any]:
+    """The body of ``JobList``, newest first. ``skip_finished`` filters the page that was read."""
+    page = world.store.children(
+        cluster.workspace, Job.kind, cluster.id, after=after, limit=limit, newest_first=True
+    )
+    jobs = [load(Job, item) for item in page.items]
+    shown = [job_view(job) for job in jobs if not (skip_finished and job.status.terminal)]
+    return {"jobs": shown, "next": page.next}
+
+
+def operation_view(operation: Operation) -> dict[str, Any]:
+    """The body of ``Operation``."""
+    return {
+        "id": operation.id,
+        "kind": operation.verb,
+        "cluster": operation.cluster_name,
+        "status": str(operation.status),
+        "created_at": operation.created_at,
+        "ended_at": operation.ended_at,
+        "job_id": operation.job_id,
+        "progress": [line.model_dump() for line in operation.progress],
+        "error": operation.error,
+    }
+
+
+def plan_view(ranked: Sequence[RankedOffer], num_nodes: int) -> dict[str, Any]:
+    """The body of ``Plan``."""
+    return {
+        "offers": [
+            {
+                "rank": rank,
+                "cloud": entry.offer.cloud,
+                "region": entry.offer.region,
+                "zone": entry.offer.zone,
+                "instance_type": entry.offer.instance_type,
+                "vcpus": entry.offer.vcpus,
+                "memory_gib": entry.offer.memory_gib,
+                "accelerators": accelerators_text(entry.offer),
+                "spot": entry.offer.spot,
+                "num_nodes": num_nodes,
+                "hourly_price": entry.offer.price * num_nodes,
+                "price_as_of": entry.offer.price_as_of,
+                "reason": entry.reason,
+            }
+            for rank, entry in enumerate(ranked, start=1)
+        ]
+    }
+
+
+def cloud_checks(world: World) -> dict[str, Any]:
+    """The body of ``CloudChecks``: every cloud that this deployment can use."""
+    return {"clouds": [_check(name, provider) for name, provider in sorted(world.compute.items())]}
+
+
+def _check(name: str, provider: Compute) -> dict[str, Any]:
+    if not isinstance(provider, DiscoversOffers):
+        return {"cloud": name, "enabled": True, "reason": "", "hint": "", "details": {}}
+    offers = provider.offers()
+    details = {
+        offer.instance_type: f"{offer.vcpus:g} CPU, {offer.memory_gib:.1f} GiB"
+        + (f", {accelerators_text(offer)}" if offer.accelerator_count else "")
+        for offer in offers
+    }
+    reason = "" if offers else "it offers no machine"
+    return {"cloud": name, "enabled": bool(offers), "reason": reason, "hint": "", "details": details}

@@ -1,0 +1,197 @@
+"""What people ask of a cluster after it was launched: down, stop, start, autostop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stix.api.v1 import Autostop as AutostopField
+from stix.application.idempotency import Once
+from stix.application.join_nodes import fail_waiting
+from stix.application.operations import finish
+from stix.application.records import cluster_key, load, put
+from stix.application.runs import start_run
+from stix.application.settle_cluster import close
+from stix.application.submit import existing_cluster, starting
+from stix.application.tokens import UserPrincipal
+from stix.application.wakes import wake_nodes
+from stix.application.world import World
+from stix.model.autostop import Autostop
+from stix.model.cluster import Cluster
+from stix.model.errors import ConflictError, InvalidInputError, StixError
+from stix.model.operation import Operation, Progress
+from stix.model.status import ClusterStatus, OperationStatus, Wanted
+from stix.ports.compute import StopsMachines
+from stix.ports.state_store import VersionConflictError
+
+__all__ = ["begin", "set_autostop", "start_cluster", "stop_cluster", "take_down"]
+
+_TRIES = 20
+
+
+def take_down(world: World, who: UserPrincipal, name: str, *, purge: bool, key: str | None) -> dict[str, Any]:
+    """Delete a cluster: the body of ``OperationAccepted``. ``purge`` forgets it without asking its cloud.
+
+    Asking again while it goes down starts the work again; a forgotten cluster's machines, if any live on, are
+    found by the orphan sweep.
+    """
+    once = Once(world, who.workspace, key, f"down {name}", {"purge": purge})
+
+    def effect() -> dict[str, Any]:
+        cluster = existing_cluster(world, who.workspace, name)
+        operation = begin(world, cluster, "down", Wanted.ABSENT, "terminating")
+        if purge:
+            forgotten = load(Cluster, _item(world, cluster))
+            close(world, forgotten, reason="forgotten (--purge)")
+        return {"operation_id": operation}
+
+    return once.run(effect)
+
+
+def stop_cluster(world: World, who: UserPrincipal, name: str, *, key: str | None) -> dict[str, Any]:
+    """Stop a cluster, keeping its disks. Raises ``ConflictError`` where it is not running."""
+    once = Once(world, who.workspace, key, f"stop {name}", {})
+
+    def effect() -> dict[str, Any]:
+        cluster = existing_cluster(world, who.workspace, name)
+        if cluster.wanted is Wanted.ABSENT:
+            raise ConflictError(f"Cluster {name!r} is going down.", code="cluster_not_up")
+        if cluster.offer is None:
+            raise ConflictError(
+                f"Cluster {name!r} has no machines yet.",
+                hint=f"Wait until it is up, or end it with `stix down {name}`.",
+                code="cluster_not_up",
+            )
+        if not isinstance(world.compute.get(cluster.offer.cloud), StopsMachines):
+            raise InvalidInputError(
+                f"{cluster.offer.cloud} cannot stop machines.",
+                hint=f"Use `stix down {name}`.",
+                code="cannot_stop",
+            )
+        return {"operation_id": begin(world, cluster, "stop", Wanted.STOPPED, "stopping")}
+
+    return once.run(effect)
+
+
+def start_cluster(
+    world: World, who: UserPrincipal, name: str, autostop: AutostopField | None, *, key: str | None
+) -> dict[str, Any]:
+    """Start a stopped cluster. One that is UP answers at once."""
+    once = Once(world, who.workspace, key, f"start {name}", autostop and autostop.model_dump())
+
+    def effect() -> dict[str, Any]:
+        cluster = existing_cluster(world, who.workspace, name)
+        if cluster.wanted is Wanted.ABSENT:
+            raise ConflictError(f"Cluster {name!r} is going down.", code="cluster_not_up")
+        if autostop is not None:
+            set_autostop(world, who, name, autostop)
+            cluster = existing_cluster(world, who.workspace, name)
+        return {"operation_id": begin(world, cluster, "start", Wanted.UP, "starting")}
+
+    return once.run(effect)
+
+
+def set_autostop(world: World, who: UserPrincipal, name: str, autostop: AutostopField | None) -> Cluster:
+    """Set or (None) cancel autostop; the agents hear of it at once."""
+    for _ in range(_TRIES):
+        cluster = existing_cluster(world, who.workspace, name)
+        if cluster.wanted is Wanted.ABSENT:
+            raise ConflictError(f"Cluster {name!r} is going down.", code="cluster_not_up")
+        setting = None
+        if autostop is not None and autostop.idle_minutes is not None:
+            setting = Autostop(
+                idle_minutes=autostop.idle_minutes, down=autostop.down, wait_for=autostop.wait_for
+            )
+            stops = cluster.offer is None or isinstance(world.compute.get(cluster.offer.cloud), StopsMachines)
+            if not setting.down and not stops:
+                raise InvalidInputError(
+                    f"{cluster.offer.cloud if cluster.offer else ''} cannot stop machines.",
+                    hint="Use `stix autostop --down`.",
+                    code="cannot_stop",
+                )
+        # Due at once, so that the sweep works the new moment out.
+        changed = cluster.changed(
+            autostop=setting, settings_version=cluster.settings_version + 1, due_at=world.clock.now() + 1
+        )
+        try:
+            world.store.transact([put(changed)])
+        except VersionConflictError:
+            continue
+        wake_nodes(world, cluster, all_ranks=True)
+        return changed
+    raise ConflictError(f"{name} is being changed by others too often.", hint="Try again.", code="busy")
+
+
+def begin(
+    world: World,
+    cluster: Cluster,
+    verb: str,
+    wanted: Wanted,
+    reason: str,
+    *,
+    status: ClusterStatus | None = None,
+) -> str:
+    """Write what is wanted and start the run for it; the id of its operation.
+
+    An operation that was under way ends as CANCELLED: something else is wanted now.
+    """
+    for _ in range(_TRIES):
+        now = world.clock.now()
+        operation_id = world.ids.new("op")
+        nothing_to_do = (
+            wanted is Wanted.UP and cluster.wanted is Wanted.UP and cluster.status is ClusterStatus.UP
+        )
+        nothing_to_do |= wanted is Wanted.STOPPED and cluster.status is ClusterStatus.STOPPED
+        operation = Operation(
+            workspace=cluster.workspace,
+            id=operation_id,
+            verb=verb,
+            cluster_id=cluster.id,
+            cluster_name=cluster.name,
+            status=OperationStatus.SUCCEEDED if nothing_to_do else OperationStatus.PENDING,
+            created_at=now,
+            ended_at=now if nothing_to_do else None,
+            due_at=None if nothing_to_do else now + world.limits.launch_lease_seconds,
+            expires_at=now + world.limits.retention_seconds if nothing_to_do else None,
+            progress=(Progress(at=now, message=f"Cluster {cluster.name}: {reason}."),),
+        )
+        if nothing_to_do:
+            world.store.transact([put(operation)])
+            return operation_id
+        changes = (
+            starting(world, operation_id)
+            if wanted is Wanted.UP
+            else {
+                "wanted": wanted,
+                "status": status or cluster.status,
+                "reason": reason,
+                "due_at": now + world.limits.launch_lease_seconds,
+                "operation_id": operation_id,
+                "settings_version": cluster.settings_version + 1,
+                "failures": 0,
+            }
+        )
+        changed = cluster.changed(**changes)
+        try:
+            world.store.transact([put(changed), put(operation)])
+        except VersionConflictError:
+            item = world.store.get(cluster_key(cluster.workspace, cluster.id))
+            if item is None or load(Cluster, item).ended:
+                raise ConflictError(f"Cluster {cluster.name!r} is gone.", code="cluster_not_up") from None
+            cluster = load(Cluster, item)
+            continue
+        superseded = StixError(f"Another request came: {verb}.", code="superseded")
+        if cluster.operation_id:
+            finish(world, cluster.workspace, cluster.operation_id, OperationStatus.CANCELLED, superseded)
+        fail_waiting(world, cluster, f"another request came: {verb}")
+        start_run(world, "terminate", changed.changed(version=changed.version + 1))
+        return operation_id
+    raise ConflictError(
+        f"{cluster.name} is being changed by others too often.", hint="Try again.", code="busy"
+    )
+
+
+def _item(world: World, cluster: Cluster) -> Any:
+    item = world.store.get(cluster_key(cluster.workspace, cluster.id))
+    if item is None:
+        raise ConflictError(f"Cluster {cluster.name!r} is gone.", code="cluster_not_up")
+    return item

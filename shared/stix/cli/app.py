@@ -1,0 +1,67 @@
+"""The command group. Names and one-line helps stand here, so that ``--help`` loads no command."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+import click
+
+from stix import __version__
+from stix.cli.session import Session
+
+__all__ = ["app"]
+
+# name: (module, one line of help); the command is the attribute of the same name.
+COMMANDS = {
+    "launch": ("stix.cli.launch", "Run a task; its cluster is made if it does not exist."),
+    "exec": ("stix.cli.launch", "Run a task on a cluster that is up."),
+    "status": ("stix.cli.status", "Show clusters."),
+    "queue": ("stix.cli.jobs", "Show the jobs of clusters."),
+    "logs": ("stix.cli.logs", "Show or save the log of a job."),
+    "cancel": ("stix.cli.jobs", "Cancel jobs."),
+    "stop": ("stix.cli.lifecycle", "Stop clusters; their disks stay."),
+    "start": ("stix.cli.lifecycle", "Start stopped clusters."),
+    "down": ("stix.cli.lifecycle", "Delete clusters."),
+    "autostop": ("stix.cli.lifecycle", "Stop or delete clusters once they are idle."),
+    "check": ("stix.cli.check", "Show which clouds can be used."),
+    "api": ("stix.cli.api", "The control plane: start, stop, log in."),
+}
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module when the command is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(COMMANDS[cmd_name][0]), f"{cmd_name}_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            near = get_close_matches(args[0], COMMANDS, 1)
+            ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean '{near[0]}'?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(
+    "stix", cls=LazyGroup, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, "-V", "--version", message="stix %(version)s")
+@click.option("--verbose", is_flag=True, help="Show HTTP calls on standard error.")
+@click.pass_obj
+def app(session: Session, /, verbose: bool, **_: Any) -> None:
+    """Run AI and batch work on whichever cloud is cheapest and available."""
+    session.show_calls = verbose

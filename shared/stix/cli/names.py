@@ -1,0 +1,55 @@
+"""Cluster names and patterns as people type them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import click
+
+from stix.sdk.errors import SdkError
+from stix.sdk.responses import Cluster
+
+if TYPE_CHECKING:
+    from stix.sdk.client import Client
+
+__all__ = ["choose", "matching"]
+
+
+def _is_pattern(name: str) -> bool:
+    return any(sign in name for sign in "*?[")
+
+
+def matching(
+    client: Client, names: Sequence[str], *, verbose: bool = False
+) -> tuple[list[Cluster], list[str]]:
+    """The clusters that the names and patterns mean (all without any), and the names that mean none."""
+    patterns = any(_is_pattern(name) for name in names)
+    found = [
+        cluster
+        for cluster in client.clusters(() if patterns else names, verbose=verbose)
+        if not names or any(fnmatchcase(cluster["name"], name) for name in names)
+    ]
+    known = [cluster["name"] for cluster in found]
+    return found, [name for name in names if not any(fnmatchcase(other, name) for other in known)]
+
+
+def choose(
+    client: Client,
+    names: Sequence[str],
+    everything: bool,
+    applies: Callable[[Cluster], bool] = lambda cluster: True,
+) -> list[str]:
+    """The clusters to act on. Of ``--all`` and of patterns only those that it ``applies`` to; a name that was
+    written out is always meant. Raises ``SdkError`` 404, ``click.UsageError``."""
+    if everything == bool(names):
+        raise click.UsageError("Name the clusters (patterns such as 'dev-*' work), or give --all, not both.")
+    if names and not any(_is_pattern(name) for name in names):
+        return list(dict.fromkeys(names))
+    found, missing = matching(client, names)
+    if missing:
+        raise SdkError(
+            "not_found", f"No cluster matches {', '.join(missing)}.", "`stix status` lists them.", 404
+        )
+    return [cluster["name"] for cluster in found if applies(cluster) or cluster["name"] in names]

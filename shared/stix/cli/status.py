@@ -1,0 +1,145 @@
+"""``stix status``."""
+
+from __future__ import annotations
+
+import click
+
+from stix.cli.amounts import age, autostop_text, machine_text, price_text
+from stix.cli.names import matching
+from stix.cli.session import Session
+from stix.cli.tables import Column, output_option, print_json, shorten, table
+from stix.sdk.errors import SdkError
+from stix.sdk.responses import Cluster
+
+__all__ = ["status_command"]
+
+_CLUSTERS = [
+    Column("NAME", shrinks=True),
+    Column("STATUS", status=True),
+    Column("NODES", right=True),
+    Column("RESOURCES", shrinks=True),
+    Column("PRICE/H", right=True),
+    Column("AGE", right=True),
+    Column("AUTOSTOP"),
+]
+_NODES = [
+    Column("  RANK", right=True),
+    Column("STATUS", status=True),
+    Column("ADDRESS", shrinks=True),
+    Column("VCPUS", right=True),
+    Column("MEM", right=True),
+    Column("GPUS", shrinks=True),
+    Column("SEEN", right=True),
+    Column("IDLE", right=True),
+]
+_ATTEMPTS = [
+    Column("  AGO", right=True),
+    Column("PLACE", shrinks=True),
+    Column("INSTANCE", shrinks=True),
+    Column("OUTCOME"),
+    Column("REASON", shrinks=True),
+]
+
+
+@click.command("status", short_help="Show clusters.")
+@click.argument("clusters", nargs=-1)
+@click.option("-v", "--verbose", is_flag=True, help="Also show nodes and the places that were tried.")
+@click.option(
+    "--ip", is_flag=True, help="Print the address of the head node of each cluster, and nothing else."
+)
+@output_option
+@click.pass_obj
+def status_command(session: Session, clusters: tuple[str, ...], verbose: bool, ip: bool, output: str) -> None:
+    """Show all clusters, or those named; names may hold * and ?."""
+    client = session.client()
+    found, missing = matching(client, clusters, verbose=verbose)
+    if ip:
+        for cluster in found:
+            if not cluster["addresses"]:
+                raise SdkError(
+                    "no_address", f"Cluster {cluster['name']} is {cluster['status']}: it has no address."
+                )
+            session.say(cluster["addresses"][0])
+    elif output == "json":
+        print_json(session, {"clusters": found})
+    elif found:
+        _print_clusters(session, found, verbose)
+    elif not missing:
+        session.say("No clusters. Make one: stix launch -c NAME 'echo hello'")
+    if missing:
+        raise SdkError("not_found", f"No such cluster: {', '.join(missing)}.", "", 404)
+
+
+def _print_clusters(session: Session, clusters: list[Cluster], verbose: bool) -> None:
+    now = session.now()
+    rows = [
+        (
+            cluster["name"],
+            cluster["status"],
+            str(cluster["num_nodes"]),
+            machine_text(cluster),
+            price_text(cluster["hourly_price"]),
+            age(now - cluster["created_at"]),
+            autostop_text(cluster["autostop"]),
+        )
+        for cluster in clusters
+    ]
+    table(session, _CLUSTERS, rows)
+    for cluster in clusters:
+        if verbose:
+            _print_details(session, cluster, now)
+        elif cluster["reason"]:
+            session.say(f"{cluster['name']}: {cluster['reason']}")
+
+
+def _print_details(session: Session, cluster: Cluster, now: float) -> None:
+    session.say(f"\n{cluster['name']}")
+    since = age(now - cluster["since"])
+    session.say(
+        f"  status: {cluster['status']} for {since}" + (f": {cluster['reason']}" if cluster["reason"] else "")
+    )
+    if cluster["last_use"]:
+        session.say(shorten(f"  last use: {cluster['last_use']}", session.width))
+    if cluster["autostop_at"] is not None:
+        session.say(f"  autostop in: {age(cluster['autostop_at'] - now)}")
+    if cluster["ports"]:
+        session.say(f"  ports: {', '.join(cluster['ports'])}")
+    if cluster["labels"]:
+        session.say(f"  labels: {', '.join(f'{name}={value}' for name, value in cluster['labels'].items())}")
+    for limit in sorted({name for node in cluster["nodes"] or [] for name in _unlimited(node["limits"])}):
+        session.say(f"  {limit} limit: not enforced here")
+    if nodes := cluster["nodes"]:
+        rows = [
+            (
+                f"  {node['rank']}",
+                node["status"],
+                node["address"] or "-",
+                "-" if node["vcpus"] is None else f"{node['vcpus']:g}",
+                "-" if node["memory_gib"] is None else f"{node['memory_gib']:.3g}",
+                ",".join(node["gpus"]) or "-",
+                age(None if node["last_seen"] is None else now - node["last_seen"]),
+                age(None if node["idle_since"] is None else now - node["idle_since"]),
+            )
+            for node in nodes
+        ]
+        table(session, _NODES, rows)
+        for node in nodes:
+            if node["reason"]:
+                session.say(f"  rank {node['rank']}: {node['reason']}")
+    if attempts := cluster["attempts"]:
+        session.say("  tried:")
+        tried = [
+            (
+                f"  {age(now - attempt['at'])}",
+                attempt["place"],
+                attempt["instance_type"],
+                attempt["outcome"],
+                attempt["reason"] or "-",
+            )
+            for attempt in attempts
+        ]
+        table(session, _ATTEMPTS, tried)
+
+
+def _unlimited(limits: dict[str, str]) -> list[str]:
+    return [name for name, how in limits.items() if how == "none"]

@@ -1,0 +1,71 @@
+"""What to do about a cluster that is due. No I/O, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stix.model.autostop import Autostop
+from stix.model.cluster import Cluster, Heartbeat
+from stix.model.status import ClusterStatus, Wanted
+
+__all__ = ["ClusterAction", "ClusterDecision", "autostop_at", "decide_cluster"]
+
+
+class ClusterAction(StrEnum):
+    LAUNCH = "launch"
+    SETTLE = "settle"
+    AUTOSTOP = "autostop"
+    LEAVE = "leave"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterDecision:
+    """``look_again_at`` is the ``due_at`` that goes with the action."""
+
+    action: ClusterAction
+    reason: str
+    look_again_at: float
+
+
+def autostop_at(autostop: Autostop | None, idle_since: float | None) -> float | None:
+    """When the cluster stops by itself, None while it is busy or never does."""
+    if autostop is None or idle_since is None:
+        return None
+    return idle_since + autostop.idle_minutes * 60
+
+
+def decide_cluster(
+    cluster: Cluster, heartbeats: Sequence[Heartbeat], now: float, *, lease: float, lost_seconds: float
+) -> ClusterDecision:
+    """The next step for a cluster.
+
+    Args:
+        heartbeats: of its nodes, as far as there are any; rank 0 knows whether the cluster is idle.
+        lease: seconds that a run started now may take before another one is started.
+        lost_seconds: a node that was not heard of for so long is asked after at its provider.
+    """
+    leased = now + lease
+    if cluster.wanted is Wanted.ABSENT:
+        return ClusterDecision(ClusterAction.SETTLE, "it is to go", leased)
+    if cluster.wanted is Wanted.STOPPED and cluster.status is not ClusterStatus.STOPPED:
+        return ClusterDecision(ClusterAction.SETTLE, "it is to stop", leased)
+    if cluster.wanted is Wanted.STOPPED:
+        return ClusterDecision(ClusterAction.LEAVE, "stopped, as asked", now + 3600)
+    if cluster.status is ClusterStatus.INIT and cluster.offer is None:
+        return ClusterDecision(ClusterAction.LAUNCH, "its launch did not finish", leased)
+    if cluster.status in (ClusterStatus.INIT, ClusterStatus.STOPPED, ClusterStatus.AUTOSTOPPING):
+        return ClusterDecision(ClusterAction.SETTLE, "it is to run", leased)
+    silent = [beat.rank for beat in heartbeats if now - beat.last_seen > lost_seconds]
+    if silent or len(heartbeats) < cluster.num_nodes:
+        ranks = ", ".join(map(str, silent)) or "some"
+        return ClusterDecision(ClusterAction.SETTLE, f"not heard of node {ranks}", leased)
+    head = min(heartbeats, key=lambda beat: beat.rank)
+    stops_at = autostop_at(cluster.autostop, head.idle_since)
+    if stops_at is not None and stops_at <= now:
+        return ClusterDecision(ClusterAction.AUTOSTOP, "idle for as long as its autostop allows", leased)
+    checks = [min(beat.last_seen for beat in heartbeats) + lost_seconds + 1]
+    if stops_at is not None:
+        checks.append(stops_at)
+    return ClusterDecision(ClusterAction.LEAVE, "healthy", max(now + 1, min(checks)))

@@ -1,0 +1,70 @@
+"""Asks the authorizer function who calls, and remembers its answers for a short while."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from stix.local.http_events import HttpRequest, authorizer_event
+from stix.local.interpreter.errors import FunctionError
+from stix.model.errors import UnauthorizedError
+
+__all__ = ["Authorization"]
+
+CACHE_SECONDS = 30.0
+"""How long a revoked token may still work; at most 60 in the deployed API."""
+
+CACHED_TOKENS = 10_000
+
+_MISSING = "The request carries no token."
+_REFUSED = "The token of the request is not known, has expired or was replaced."
+
+
+class Authorization:
+    """The contexts of the tokens that were let in. Refusals are not remembered: asking again costs little
+    here, and a token may become valid at any moment."""
+
+    def __init__(
+        self,
+        invoke: Callable[[str, dict[str, Any]], Awaitable[Any]],
+        *,
+        seconds: float = CACHE_SECONDS,
+        tokens: int = CACHED_TOKENS,
+        now: Callable[[], float] = time.monotonic,
+    ):
+        self._invoke = invoke
+        self._seconds = seconds
+        self._tokens = tokens
+        self._now = now
+        self._known: OrderedDict[str, tuple[float, Mapping[str, Any]]] = OrderedDict()
+
+    async def context(self, request: HttpRequest, route: str) -> Mapping[str, Any]:
+        """What the authorizer says about the caller.
+
+        Raises ``UnauthorizedError`` without a token or when the authorizer said no, ``FunctionError`` when it
+        failed. API Gateway answers a plain no with 403, while our protocols say 401 for a token that is not,
+        or no longer, good; there an authorizer gets a 401 by raising ``Unauthorized``, as it does here.
+        """
+        credentials = request.header("authorization")
+        if not credentials:
+            raise UnauthorizedError(_MISSING, hint="Send `Authorization: Bearer <token>`.")
+        known = self._known.get(credentials)
+        if known is not None and self._now() < known[0]:
+            return known[1]
+        try:
+            answer = await self._invoke("authorize", authorizer_event(request, route))
+        except FunctionError as exc:
+            if exc.message == "Unauthorized":
+                raise UnauthorizedError(_REFUSED) from exc
+            raise
+        if not isinstance(answer, dict) or answer.get("isAuthorized") is not True:
+            self._known.pop(credentials, None)
+            raise UnauthorizedError(_REFUSED)
+        context: Mapping[str, Any] = answer.get("context") or {}
+        self._known[credentials] = (self._now() + self._seconds, context)
+        self._known.move_to_end(credentials)
+        while len(self._known) > self._tokens:
+            self._known.popitem(last=False)
+        return context

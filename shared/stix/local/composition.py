@@ -1,0 +1,232 @@
+"""The composition root of the embedded control plane: every port over one folder."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stix.adapters.file_secrets import FileSecrets
+from stix.adapters.local_files import LocalObjectStore
+from stix.adapters.sqlite import SqliteStateStore
+from stix.adapters.sqlite_database import SqliteDatabase
+from stix.adapters.system import LoggingEventBus, SystemClock, SystemIds
+from stix.application.tokens import create_user_token
+from stix.application.world import Limits, World
+from stix.local.functions import FUNCTIONS, Functions, Handler, bundle_folder
+from stix.local.home import Home, write_private
+from stix.local.interpreter import FunctionError, Interpreter, WorkflowDriver, load_definitions
+from stix.local.parking import Parking, ParkingWake
+from stix.local.scheduler import Recurring, Scheduler
+from stix.local.upkeep import purge_in_portions, trim_log
+from stix.ports.compute import Compute
+from stix.runtime.schedules import SCHEDULES, Schedule
+
+__all__ = ["EMBEDDED_LIMITS", "Embedded", "compose"]
+
+logger = logging.getLogger(__name__)
+
+WORKSPACE = "default"
+
+EMBEDDED_LIMITS = Limits(
+    # A heartbeat is one small write to a local file. Commands come by held requests; polling is the fallback.
+    # A node is lost after three missed heartbeats. A process on this machine has joined within seconds.
+    report_seconds=20,
+    poll_seconds=20,
+    boot_seconds=60,
+    lost_seconds=60,
+)
+
+_UPKEEP_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The parts that a server runs. ``start`` and ``stop`` are called once each."""
+
+    world: World
+    functions: Functions
+    parking: Parking
+    objects: LocalObjectStore
+    database: SqliteDatabase
+    driver: WorkflowDriver
+    scheduler: Scheduler
+
+    def start(self) -> None:
+        """Go on with the state machines that an earlier process left, and fire what fell due meanwhile."""
+        recovered = self.driver.start()
+        if recovered:
+            logger.info("%d invocations of an earlier process run again", recovered)
+        self.scheduler.start()
+
+    def stop(self, seconds: float) -> bool:
+        """Begin nothing new; False when invocations are still running after ``seconds``.
+
+        All that matters is on the disk already: what was cut off runs again after the next start.
+        """
+        self.scheduler.stop()
+        finished = self.functions.close(seconds)
+        self.driver.stop()
+        if finished:
+            self.database.close()
+        return finished
+
+
+def compose(
+    home: Home,
+    handlers: Mapping[str, Handler],
+    *,
+    local_url: Callable[[], str],
+    public_url: str = "",
+    state_machines: Path | None = None,
+) -> Embedded:
+    """Build everything over ``home``; makes its identity and its token at the first start.
+
+    ``local_url`` is the loopback address, known only when the server listens. Raises ``StoreCorruptError``,
+    ``UnavailableError``, ``ForbiddenError`` and ``DefinitionError``, each for people to read.
+    """
+    clock = SystemClock()
+    deployment = _kept(home.deployment_file, lambda: f"local-{secrets.token_hex(6)}")
+    database = SqliteDatabase(home.state_file)
+    store = SqliteStateStore(database, clock=clock.now)
+
+    def api_url() -> str:
+        return public_url or local_url()
+
+    signing_key = bytes.fromhex(_kept(home.signing_key_file, lambda: secrets.token_hex(32)))
+    objects = LocalObjectStore(home.objects, api_url, signing_key, clock=clock.now)
+    functions = Functions(handlers)
+    interpreter = Interpreter(
+        database,
+        load_definitions(
+            state_machines or bundle_folder() / "infra" / "state_machines",
+            {f"{name.capitalize()}FunctionArn": name for name in FUNCTIONS},
+        ),
+        functions.invoke,
+        clock=clock.now,
+    )
+    parking = Parking()
+    world = World(
+        deployment=deployment,
+        runtime="embedded",
+        store=store,
+        objects=objects,
+        workflows=interpreter,
+        compute=_computes(home, deployment, clock),
+        secrets=FileSecrets(home.secrets),
+        events=LoggingEventBus(),
+        wake=ParkingWake(parking),
+        clock=clock,
+        ids=SystemIds(),
+        # Machines of a cloud, which only a public address makes reachable, need minutes to boot.
+        limits=replace(EMBEDDED_LIMITS, boot_seconds=Limits().boot_seconds)
+        if public_url
+        else EMBEDDED_LIMITS,
+        api_url=api_url,
+    )
+    _make_token(home, world)
+
+    def upkeep() -> None:
+        purge_in_portions(store.purge)
+        trim_log(home.log_file)
+
+    recurring = [
+        Recurring(each.name, each.every_seconds, _firing(functions, each))
+        for each in SCHEDULES
+        if each.function in handlers
+    ]
+    recurring.append(
+        Recurring("upkeep", _UPKEEP_SECONDS, lambda: threading.Thread(target=upkeep, daemon=True).start())
+    )
+    return Embedded(
+        world,
+        functions,
+        parking,
+        objects,
+        database,
+        WorkflowDriver(interpreter, functions.submit, clock=clock.now),
+        Scheduler(database, clock, recurring),
+    )
+
+
+def _computes(home: Home, deployment: str, clock: SystemClock) -> dict[str, Compute]:
+    from stix.clouds.local import CLOUD, LocalCompute
+
+    archive = _AgentArchive(home.agent_archive)
+    compute = LocalCompute(
+        home.folder,
+        deployment=deployment,
+        archive=archive,
+        api_url_file=home.api_url_file,
+        clock=clock,
+    )
+    return {CLOUD: compute}
+
+
+class _AgentArchive:
+    """The agent's zipapp of this release, built when the first machine needs it."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._lock = threading.Lock()
+        self._built = False
+
+    def __call__(self) -> Path:
+        with self._lock:
+            if not self._built:
+                from stix.agent.archive import build_archive
+
+                build_archive(self._path)
+                self._built = True
+        return self._path
+
+
+def _make_token(home: Home, world: World) -> None:
+    """The token's item is written again at every start: the state file may be a new one."""
+    token = home.token()
+    if not token:
+        token = world.ids.secret()
+        write_private(home.token_file, token)
+    create_user_token(world, token=token, workspace=WORKSPACE, user=_user())
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "user"  # an id without a name, as in some containers
+
+
+def _kept(path: Path, make: Callable[[], str]) -> str:
+    """The content of a small file, made at the first start."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        text = make()
+        write_private(path, text)
+        return text
+
+
+def _firing(functions: Functions, schedule: Schedule) -> Callable[[], None]:
+    """Invokes the schedule's function on its pool, unless the last invocation is still running."""
+    running = threading.Lock()
+
+    def invoke() -> None:
+        try:
+            functions.invoke(schedule.function, dict(schedule.payload))
+        except FunctionError:
+            return  # logged where it happened; the next beat tries again
+        finally:
+            running.release()
+
+    def fire() -> None:
+        if running.acquire(blocking=False):
+            functions.submit(schedule.function, invoke)
+        else:
+            logger.warning("%s is still running: its next beat is left out", schedule.name)
+
+    return fire

@@ -1,0 +1,70 @@
+"""uvicorn's HTTP protocol on a loop that wakes up only when something happens."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from stix.local.asgi import Receive, Scope, Send
+
+__all__ = ["HttpServer"]
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the pauses of polling clients, so that they keep their connections."""
+
+
+class HttpServer:
+    """Serves an ASGI application on a listening socket.
+
+    uvicorn's own main loop wakes up ten times a second, which is most of the cost of an idle server; this one
+    uses its protocol without that loop.
+    """
+
+    def __init__(
+        self, application: Callable[[Scope, Receive, Send], Awaitable[None]], listener: socket.socket
+    ):
+        self._listener = listener
+        self._state = ServerState()
+        self._config = Config(
+            application,
+            http=H11Protocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        )
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self._config.load()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._protocol, sock=self._listener)
+
+    async def stop(self, seconds: float) -> None:
+        """Accept nothing more, let requests in progress finish within ``seconds``, then cut off the rest."""
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        tasks = set(self._state.tasks)
+        if tasks:
+            _, unfinished = await asyncio.wait(tasks, timeout=seconds)
+            for task in unfinished:
+                task.cancel()
+        for connection in list(self._state.connections):
+            if connection.transport is not None:
+                connection.transport.close()
+
+    def _protocol(self) -> asyncio.Protocol:
+        return H11Protocol(config=self._config, server_state=self._state, app_state={})

@@ -1,0 +1,101 @@
+"""A small pool of threads that start when there is work for them."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+__all__ = ["WorkerPool", "run_in_thread"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class WorkerPool:
+    """At most ``size`` threads that run what is submitted, in order of arrival.
+
+    The threads are daemons: an invocation that hangs must not keep the process from ending. After ``close``
+    whatever is submitted is dropped.
+    """
+
+    def __init__(self, name: str, size: int):
+        self._name = name
+        self._size = size
+        self._lock = threading.Lock()
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._unfinished = 0
+        self._closed = False
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Run ``work`` soon. It must not raise; if it does, that is logged."""
+        with self._lock:
+            if self._closed:
+                return
+            self._unfinished += 1
+            if self._unfinished > len(self._threads) and len(self._threads) < self._size:
+                thread = threading.Thread(
+                    target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True
+                )
+                self._threads.append(thread)
+                thread.start()
+        self._work.put(work)
+
+    def stop(self) -> None:
+        """Take no more work; what was queued and not begun is dropped."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            threads = len(self._threads)
+        while True:
+            try:
+                self._work.get_nowait()
+            except queue.Empty:
+                break
+        for _ in range(threads):
+            self._work.put(None)
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the work in progress; False when some of it is still running after ``seconds``."""
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            try:
+                work()
+            except Exception:
+                logger.exception("a worker of the pool %s failed", self._name)
+            finally:
+                del work  # it may hold a large payload; an idle thread must not
+                with self._lock:
+                    self._unfinished -= 1
+
+
+async def run_in_thread(submit: Callable[[Callable[[], None]], None], work: Callable[[], T]) -> T:
+    """What ``work`` returns or raises when ``submit`` has a thread run it.
+
+    It is dropped if it has not begun when the caller is cancelled.
+    """
+    future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def run() -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(work())
+        except BaseException as exc:  # noqa: BLE001 - carried over to the caller
+            future.set_exception(exc)
+
+    submit(run)
+    return await asyncio.wrap_future(future)

@@ -1,0 +1,76 @@
+"""A job: one run of a task on a cluster."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from stix.model.record import Record
+from stix.model.status import JobStatus
+
+__all__ = ["Demand", "Job", "JobLog"]
+
+
+class Demand(BaseModel):
+    """What a job holds on each of its nodes while it runs."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    cpus: float = 0.5
+    gpus: float = 0.0
+    gpu_name: str = ""
+
+
+class Job(Record):
+    """``spec_key`` names the immutable document with scripts and environment in the object store;
+    ``secrets_key`` where its secrets are kept, empty for none."""
+
+    kind: ClassVar[str] = "job"
+
+    cluster_id: str
+    cluster_name: str
+    id: int
+    name: str = ""
+    status: JobStatus = JobStatus.INIT
+    reason: str = ""
+    user: str = ""
+    num_nodes: int = 1
+    demand: Demand = Demand()
+    resources: str = ""
+    submitted_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_codes: tuple[int | None, ...] = ()
+    task_id: str = ""
+    spec_key: str
+    secrets_key: str = ""
+    run_setup: bool = True
+    follow_until: float | None = None
+    cancel_requested: bool = False
+
+    @property
+    def exit_code(self) -> int | None:
+        """The first failing rank's code; 0 on success; None before the end or when unknown."""
+        if self.status is JobStatus.SUCCEEDED:
+            return 0
+        failing = [code for code in self.exit_codes if code]
+        return failing[0] if failing and self.status.terminal else None
+
+
+class JobLog(Record):
+    """The manifest of one rank's log: chunks 0 .. ``chunks`` - 1 exist. Streams are ``stdout`` and ``stderr``."""
+
+    kind: ClassVar[str] = "log"
+
+    cluster_id: str
+    job_id: int
+    rank: int
+    chunks: int = 0
+    size: int = 0
+    complete: bool = False
+    bytes: dict[str, int] = {}
+    sha256: dict[str, str] = {}
+
+    def object_key(self, n: int) -> str:
+        return f"logs/{self.workspace}/{self.cluster_id}/{self.job_id}/{self.rank}/{n:08d}"

@@ -1,0 +1,80 @@
+"""Status names, exactly SkyPilot's where SkyPilot has the thing."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["ClusterStatus", "IntentStatus", "JobStatus", "NodeStatus", "OperationStatus", "Wanted"]
+
+
+class ClusterStatus(StrEnum):
+    """``TERMINATED`` is ours: the record of a cluster that is gone; lists never show it."""
+
+    INIT = "INIT"
+    UP = "UP"
+    STOPPED = "STOPPED"
+    AUTOSTOPPING = "AUTOSTOPPING"
+    TERMINATED = "TERMINATED"
+
+
+class Wanted(StrEnum):
+    """What people asked of a cluster; the difference to its status is work to do."""
+
+    UP = "UP"
+    STOPPED = "STOPPED"
+    ABSENT = "ABSENT"
+
+
+class NodeStatus(StrEnum):
+    PENDING = "PENDING"
+    UP = "UP"
+    UNREACHABLE = "UNREACHABLE"
+    STOPPED = "STOPPED"
+    TERMINATED = "TERMINATED"
+
+
+class JobStatus(StrEnum):
+    """In SkyPilot's order: of two reports about one job the later name wins."""
+
+    INIT = "INIT"
+    PENDING = "PENDING"
+    SETTING_UP = "SETTING_UP"
+    RUNNING = "RUNNING"
+    FAILED_DRIVER = "FAILED_DRIVER"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    FAILED_SETUP = "FAILED_SETUP"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def order(self) -> int:
+        return _JOB_ORDER[self]
+
+    @property
+    def terminal(self) -> bool:
+        return self.order >= _JOB_ORDER[JobStatus.FAILED_DRIVER]
+
+
+_JOB_ORDER = {status: order for order, status in enumerate(JobStatus)}
+
+
+class OperationStatus(StrEnum):
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def terminal(self) -> bool:
+        return self in (OperationStatus.SUCCEEDED, OperationStatus.FAILED, OperationStatus.CANCELLED)
+
+
+class IntentStatus(StrEnum):
+    """PENDING: a create call may have happened. CREATED: the provider accepted. REFUSED: it did not.
+    ENDED: the provider said that every machine is gone."""
+
+    PENDING = "PENDING"
+    CREATED = "CREATED"
+    REFUSED = "REFUSED"
+    ENDED = "ENDED"

@@ -1,0 +1,1 @@
+"""Settings, schedules, logging and the composition root of the control plane."""

@@ -1,0 +1,272 @@
+"""The HTTP client: one method per route of the API, plain dictionaries as answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self, cast
+from urllib.parse import quote
+
+import httpx
+
+from stix import __version__
+from stix.sdk import responses as shape
+from stix.sdk.endpoint import Endpoint, is_loopback
+from stix.sdk.errors import IncompatibleError
+from stix.sdk.failures import answer_error, transport_error
+from stix.sdk.objects import ObjectTransfer
+from stix.sdk.retrying import FIRST_CONTACT_PATIENCE, HOLD_PATIENCE, RETRIED_STATUS, Backoff, Pace
+
+__all__ = ["PROTOCOL", "Client"]
+
+PROTOCOL = 1
+_HOLD_SECONDS = 20
+
+
+class Client:
+    """Talks to one control plane; usable from several threads, and as a context manager.
+
+    Every POST and PUT carries an idempotency key that is the same over the retries of one call, so a retry
+    after a lost answer does nothing twice. Raises ``SdkError`` only.
+
+    ``transport`` replaces the network in tests. ``rediscover(start)`` is asked for a new endpoint after a
+    refused connection; ``start`` is true until the first answer. ``trace`` gets one line per HTTP call.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        transport: httpx.BaseTransport | None = None,
+        *,
+        rediscover: Callable[[bool], Endpoint | None] | None = None,
+        trace: Callable[[str], None] | None = None,
+        pace: Pace | None = None,
+    ):
+        self.endpoint = endpoint
+        self.pace = pace or Pace()
+        self.objects = ObjectTransfer(transport, trace, self.pace)
+        self._rediscover = rediscover
+        self._trace = trace
+        self._answered = False
+        self._http = httpx.Client(
+            transport=transport,
+            # Loading the certificate store costs more than a whole call; plain HTTP needs none.
+            verify=endpoint.url.startswith("https:"),
+            trust_env=not is_loopback(endpoint.url),
+            timeout=httpx.Timeout(_HOLD_SECONDS + 15, connect=5),
+            headers={"User-Agent": f"stix/{__version__}", "Accept": "application/json"},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+        self.objects.close()
+
+    # -- the control plane -----------------------------------------------------------------------------------
+
+    def health(self) -> shape.Health:
+        """Needs no token. Raises ``IncompatibleError`` where the protocol is not ours."""
+        health = cast(shape.Health, self._call("GET", "/v1/health"))
+        if health.get("protocol") != PROTOCOL:
+            server_is_newer = health.get("protocol", 0) > PROTOCOL
+            raise IncompatibleError(
+                f"The control plane at {self.endpoint.url} is version {health.get('version', 'unknown')} "
+                f"and speaks protocol {health.get('protocol', 'unknown')}; this client is version "
+                f"{__version__} and speaks protocol {PROTOCOL}.",
+                "Upgrade this client." if server_is_newer else "Upgrade the control plane.",
+            )
+        return health
+
+    def check(self) -> shape.CloudChecks:
+        return cast(shape.CloudChecks, self._call("GET", "/v1/check"))
+
+    def announce_upload(self, sha256: str, size: int) -> shape.UploadTarget:
+        body = {"sha256": sha256, "size": size}
+        return cast(shape.UploadTarget, self._call("POST", "/v1/uploads", body))
+
+    # -- clusters --------------------------------------------------------------------------------------------
+
+    def plan(self, request: dict[str, Any]) -> shape.Plan:
+        return cast(shape.Plan, self._call("POST", "/v1/plan", request))
+
+    def launch(self, request: dict[str, Any]) -> shape.LaunchAccepted:
+        return cast(shape.LaunchAccepted, self._call("POST", "/v1/clusters", request))
+
+    def clusters(self, names: Sequence[str] = (), *, verbose: bool = False) -> Iterator[shape.Cluster]:
+        """Newest first, page by page; names that do not exist are left out."""
+        params = {"names": ",".join(names), "verbose": "true" if verbose else ""}
+        yield from self._pages("/v1/clusters", "clusters", params)
+
+    def cluster(self, name: str) -> shape.Cluster:
+        return cast(
+            shape.Cluster, self._call("GET", f"/v1/clusters/{_safe(name)}", params={"verbose": "true"})
+        )
+
+    def stop(self, name: str) -> shape.OperationAccepted:
+        return cast(shape.OperationAccepted, self._call("POST", f"/v1/clusters/{_safe(name)}/stop", {}))
+
+    def down(self, name: str, *, purge: bool = False) -> shape.OperationAccepted:
+        body = {"purge": purge}
+        return cast(shape.OperationAccepted, self._call("POST", f"/v1/clusters/{_safe(name)}/down", body))
+
+    def start(self, name: str, autostop: shape.Autostop | None = None) -> shape.OperationAccepted:
+        body = {"autostop": autostop}
+        return cast(shape.OperationAccepted, self._call("POST", f"/v1/clusters/{_safe(name)}/start", body))
+
+    def autostop(self, name: str, autostop: shape.Autostop | None) -> shape.Cluster:
+        body = {"autostop": autostop}
+        return cast(shape.Cluster, self._call("PUT", f"/v1/clusters/{_safe(name)}/autostop", body))
+
+    # -- jobs ------------------------------------------------------------------------------------------------
+
+    def exec(self, cluster: str, request: dict[str, Any]) -> shape.JobAccepted:
+        return cast(shape.JobAccepted, self._call("POST", f"/v1/clusters/{_safe(cluster)}/jobs", request))
+
+    def jobs(
+        self, cluster: str, *, skip_finished: bool = False, limit: int | None = None
+    ) -> Iterator[shape.Job]:
+        """Newest first, page by page; at most ``limit`` in all."""
+        params = {"skip_finished": "true" if skip_finished else "", "limit": str(limit or "")}
+        for count, job in enumerate(self._pages(f"/v1/clusters/{_safe(cluster)}/jobs", "jobs", params), 1):
+            yield job
+            if count == limit:
+                return
+
+    def job(self, cluster: str, job_id: int | Literal["latest"]) -> shape.Job:
+        return cast(shape.Job, self._call("GET", f"/v1/clusters/{_safe(cluster)}/jobs/{job_id}"))
+
+    def cancel(self, cluster: str, job_ids: Sequence[int] = (), *, all_jobs: bool = False) -> list[shape.Job]:
+        """The jobs that are being cancelled."""
+        body = {"job_ids": list(job_ids), "all": all_jobs}
+        return cast(
+            list[shape.Job], self._call("POST", f"/v1/clusters/{_safe(cluster)}/jobs/cancel", body)["jobs"]
+        )
+
+    def log_page(
+        self,
+        cluster: str,
+        job_id: int | Literal["latest"],
+        *,
+        cursor: str = "",
+        follow: bool = False,
+        hold: bool = False,
+        rank: int | None = None,
+    ) -> shape.LogPage:
+        """Chunks from ``cursor`` on ("" from the start, "end" only the counts). ``hold``: the answer may take
+        20 s where there is nothing new."""
+        params = {
+            "cursor": cursor,
+            "follow": "true" if follow else "",
+            "wait": str(_HOLD_SECONDS) if hold else "",
+            "rank": "" if rank is None else str(rank),
+        }
+        path = f"/v1/clusters/{_safe(cluster)}/jobs/{job_id}/logs"
+        return cast(shape.LogPage, self._call("GET", path, params=params, patience=HOLD_PATIENCE))
+
+    # -- operations ------------------------------------------------------------------------------------------
+
+    def operations(self) -> Iterator[shape.Operation]:
+        """Newest first, page by page."""
+        yield from self._pages("/v1/operations", "operations", {})
+
+    def operation(self, operation_id: str, *, seen: int | None = None) -> shape.Operation:
+        """With ``seen`` progress lines known already, the answer may take 20 s where there are no more."""
+        params = {} if seen is None else {"wait": str(_HOLD_SECONDS), "seen": str(seen)}
+        path = f"/v1/operations/{_safe(operation_id)}"
+        return cast(shape.Operation, self._call("GET", path, params=params, patience=HOLD_PATIENCE))
+
+    # -- the wire --------------------------------------------------------------------------------------------
+
+    def _pages(self, path: str, field: str, params: dict[str, str]) -> Iterator[Any]:
+        after: str | None = None
+        while True:
+            page = self._call("GET", path, params=params | ({"after": after} if after else {}))
+            yield from page[field]
+            after = page.get("next")
+            if not after:
+                return
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        params: dict[str, str] | None = None,
+        patience: float | None = None,
+    ) -> Any:
+        headers: dict[str, str] = {}
+        content = None
+        if body is not None:
+            content = json.dumps(body).encode()
+            headers = {
+                "Content-Type": "application/json",
+                "Idempotency-Key": self.pace.idempotency_key(content),
+            }
+        query = {name: value for name, value in (params or {}).items() if value}
+        backoff = Backoff(self.pace, patience)
+        while True:
+            try:
+                answer = self._send(method, path, query, content, headers)
+            except httpx.HTTPError as exc:
+                if isinstance(exc, httpx.ConnectError) and self._moved():
+                    continue
+                error, again = transport_error(exc, self.endpoint, answered=self._answered)
+                absent = isinstance(exc, httpx.ConnectError) and not self._answered
+                if not again or not backoff.wait(patience=FIRST_CONTACT_PATIENCE if absent else None):
+                    raise error from exc
+                continue
+            self._answered = True
+            if answer.status_code in RETRIED_STATUS and backoff.wait(answer.headers.get("Retry-After")):
+                continue
+            return self._read(answer)
+
+    def _send(
+        self, method: str, path: str, query: dict[str, str], content: bytes | None, headers: dict[str, str]
+    ) -> httpx.Response:
+        began = self.pace.monotonic()
+        if self.endpoint.token:
+            headers = headers | {"Authorization": f"Bearer {self.endpoint.token}"}
+        answer = self._http.request(
+            method, self.endpoint.url + path, params=query, content=content, headers=headers
+        )
+        if self._trace:
+            took = (self.pace.monotonic() - began) * 1000
+            self._trace(f"{method} {answer.url.raw_path.decode()} {answer.status_code} ({took:.0f} ms)")
+        return answer
+
+    def _read(self, answer: httpx.Response) -> Any:
+        if answer.status_code >= 400:
+            raise answer_error(answer.status_code, answer.content, self.endpoint)
+        try:
+            document = answer.json()
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise IncompatibleError(
+                f"{self.endpoint.url} answered with something that is not a Stix control plane's answer "
+                f"(HTTP {answer.status_code}).",
+                "Check the address with `stix api info`.",
+            )
+        return document
+
+    def _moved(self) -> bool:
+        """True when the endpoint is now another one: try it at once."""
+        found = self._rediscover(not self._answered) if self._rediscover else None
+        if found is None or found == self.endpoint:
+            return False
+        self.endpoint = found
+        return True
+
+
+def _safe(name: str) -> str:
+    """A name from a person as one segment of a path."""
+    return quote(name, safe="") if name.strip(".") else "-"

@@ -1,0 +1,106 @@
+"""From a checked task to a request: local files are packed and sent first, if the store does not hold
+them yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from stix.model.errors import InvalidInputError
+from stix.model.task import Task
+from stix.sdk.client import Client
+from stix.sdk.errors import LinkExpiredError
+from stix.sdk.packing import pack
+
+__all__ = ["task_fields", "upload_task"]
+
+Report = Callable[[str], None]
+_SHOWN_FROM = 8 * 1024 * 1024
+
+
+def task_fields(task: Task, *, follow: bool = False) -> dict[str, Any]:
+    """The request's part that is the task alone, enough to ask for a plan. Raises ``InvalidInputError`` where
+    a local path does not exist."""
+    for field, source in _local_paths(task):
+        if not Path(source).expanduser().exists():
+            raise InvalidInputError(
+                f"{field}: {source!r} does not exist on this machine.",
+                hint=f"Relative paths begin at the current folder, {Path.cwd()}.",
+            )
+    return {"task": task.to_yaml_config(), "secrets": task.secret_values(), "follow": follow}
+
+
+def upload_task(client: Client, task: Task, report: Report, *, follow: bool) -> dict[str, Any]:
+    """The whole task request, with its files in the store. Raises ``InvalidInputError``, ``SdkError``."""
+    request = task_fields(task, follow=follow)
+    if task.workdir:
+        request["workdir"] = _upload(client, task.workdir, "", "workdir", report)
+    if task.file_mounts:
+        request["file_mounts"] = [
+            _upload(client, source, target, f"file_mounts.{target}", report)
+            for target, source in task.file_mounts.items()
+        ]
+    return request
+
+
+def _local_paths(task: Task) -> list[tuple[str, str]]:
+    paths = [(f"file_mounts.{target}", source) for target, source in task.file_mounts.items()]
+    return [("workdir", task.workdir), *paths] if task.workdir else paths
+
+
+def _upload(client: Client, source: str, target: str, field: str, report: Report) -> dict[str, Any]:
+    path = Path(source).expanduser()
+    with TemporaryDirectory(prefix="stix-pack-") as folder:
+        packed = pack(path, field=field, into=folder)
+        for warning in packed.warnings:
+            report(f"{field}: {warning}")
+        _send(client, packed.path, packed.sha256, packed.size, field, report)
+        return {
+            "dst": target,
+            "sha256": packed.sha256,
+            "size": packed.size,
+            "kind": "dir" if path.is_dir() else "file",
+        }
+
+
+def _send(client: Client, path: Path, sha256: str, size: int, field: str, report: Report) -> None:
+    for attempt in range(3):
+        target = client.announce_upload(sha256, size)
+        url = target["url"]
+        if url is None:
+            return
+        sent = _Sent(field, size, report)
+        try:
+            client.objects.put_file(url, target["headers"], path, method=target["method"], progress=sent.add)
+        except LinkExpiredError:
+            if attempt == 2:
+                raise
+        else:
+            sent.finish()
+            return
+
+
+class _Sent:
+    """Reports large uploads at every tenth of their size."""
+
+    def __init__(self, field: str, size: int, report: Report):
+        self._field, self._size, self._report = field, size, report
+        self._done = 0
+        self._tenths = 0
+
+    def add(self, count: int) -> None:
+        self._done += count
+        tenths = self._done * 10 // max(1, self._size)
+        if self._size >= _SHOWN_FROM and self._tenths < tenths < 10:
+            self._report(f"Uploading {self._field}: {tenths * 10} % of {mebibytes(self._size)}")
+            self._tenths = tenths
+
+    def finish(self) -> None:
+        self._report(f"Uploaded {self._field} ({mebibytes(self._size)})")
+
+
+def mebibytes(size: int) -> str:
+    """Sizes as people read them."""
+    return f"{size / 1024**2:.1f} MiB" if size >= 1024**2 / 10 else f"{size / 1024:.1f} KiB"

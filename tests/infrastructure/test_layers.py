@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from email import message_from_string
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from layers import build as layers
+
+ENVIRONMENT = {
+    "python_version": "3.12",
+    "python_full_version": "3.12.0",
+    "platform_machine": "aarch64",
+    "platform_system": "Linux",
+    "sys_platform": "linux",
+    "os_name": "posix",
+    "implementation_name": "cpython",
+    "platform_python_implementation": "CPython",
+    "extra": "",
+}
+
+
+@pytest.fixture(scope="module")
+def layer() -> Path:
+    layers.download("core", "arm64")
+    return layers.assemble("core", "arm64") / "python"
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_layer_is_small(layer: Path) -> None:
+    assert sum(path.stat().st_size for path in layer.rglob("*") if path.is_file()) < 25 * 2**20
+
+
+def test_layer_is_for_arm64_and_python_3_12(layer: Path) -> None:
+    libraries = list(layer.rglob("*.so"))
+    assert len(libraries) >= 2
+    for library in libraries:
+        assert "cpython-312-aarch64" in library.name
+        # ELF header: e_machine 0xB7 is AArch64.
+        assert library.read_bytes()[18:20] == b"\xb7\x00"
+
+
+def test_layer_has_every_requirement_of_its_wheels(layer: Path) -> None:
+    metadata = [message_from_string(path.read_text()) for path in layer.glob("*.dist-info/METADATA")]
+    versions = {canonicalize_name(entry["Name"]): entry["Version"] for entry in metadata}
+    assert {"pydantic", "aws-lambda-powertools", "pyyaml"} <= versions.keys()
+    for entry in metadata:
+        for line in entry.get_all("Requires-Dist", ()):
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate(ENVIRONMENT):
+                assert versions[canonicalize_name(requirement.name)] in requirement.specifier, line
+
+
+def test_layer_has_the_package_without_what_runs_on_peoples_machines(layer: Path) -> None:
+    names = {path.name for path in (layer / "stix").iterdir()}
+    assert {"__init__.py", "adapters", "agent", "model", "ports", "runtime"} <= names
+    assert not names & {"cli", "sdk", "local", "_bundle"}
+
+
+def test_layer_has_no_litter(layer: Path) -> None:
+    names = {path.name for path in layer.rglob("*")}
+    assert not names & {"__pycache__", "RECORD", "INSTALLER", "tests", "bin"}
+    assert not [name for name in names if name.endswith(".pyc")]
+
+
+def test_layer_is_the_same_when_it_is_assembled_elsewhere(layer: Path, tmp_path: Path) -> None:
+    wheels = layers.download("core", "arm64")
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / wheels.name).symlink_to(wheels)
+    assert files(layers.assemble("core", "arm64", build=tmp_path) / "python") == files(layer)
+
+
+def test_layer_is_assembled_again_when_the_package_changed(
+    layer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "shared" / "stix"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    wheels = layers.download("core", "arm64")
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / wheels.name).symlink_to(wheels)
+    monkeypatch.setattr(layers, "package_source", lambda: package)
+    first = layers.assemble("core", "arm64", build=tmp_path) / "python" / "stix"
+    assert files(first).keys() == {"__init__.py"}
+    (package / "__init__.py").rename(package / "model.py")
+    again = layers.assemble("core", "arm64", build=tmp_path) / "python" / "stix"
+    assert files(again).keys() == {"model.py"}
+
+
+def test_layer_is_missed_with_the_fix_when_it_was_never_downloaded(tmp_path: Path) -> None:
+    with pytest.raises(layers.MissingLayerError, match="make layers"):
+        layers.assemble("core", "arm64", build=tmp_path)
+
+
+def test_every_module_of_the_layer_imports_without_what_was_left_out(layer: Path, tmp_path: Path) -> None:
+    # This machine's wheels stand in for arm64's; the SDK is the runtime's, so it may come from here too.
+    program = """
+import importlib, pkgutil, sys
+sys.path.insert(0, sys.argv[1])
+import stix
+assert stix.__file__.startswith(sys.argv[1]), stix.__file__
+for module in pkgutil.walk_packages(stix.__path__, "stix."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+    package = tmp_path / "stix"
+    source = layer / "stix"
+    for path in layers.package_files(source):
+        target = package / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,114 @@
+"""The wake channel against an independent WebSocket server."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+
+import pytest
+from websockets.sync.server import serve
+
+from stix.agent.tunables import Tunables
+from stix.agent.wake_socket import WakeError, WakeSocket, connect
+from tests.integration.control_plane_double import cluster, eventually
+
+
+@contextmanager
+def server(handler):
+    with serve(handler, "127.0.0.1", 0) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        try:
+            yield f"ws://127.0.0.1:{running.socket.getsockname()[1]}/wake?x=1"
+        finally:
+            running.shutdown()
+            thread.join()
+
+
+@contextmanager
+def listening(url, **tunables):
+    """The count of wakes so far, as a list that grows."""
+    wakes, stopping = [], threading.Event()
+    settings = Tunables(**{"wake_ping_seconds": 0.05, "backoff_first": 0.02, "backoff_last": 0.1, **tunables})
+    socket = WakeSocket(url, lambda: "node-token", lambda: wakes.append(1), settings)
+    thread = threading.Thread(target=socket.run, args=(stopping,))
+    thread.start()
+    try:
+        yield wakes
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def test_every_message_wakes_when_it_is_short_long_or_binary():
+    seen, gate = [], threading.Event()
+
+    def handler(connection):
+        seen.append((connection.request.headers["Authorization"], connection.request.path))
+        for message in ("x", "y" * 300, b"z" * 70_000, ["frag", "ments"]):
+            connection.send(message)
+        connection.ping().wait(10)
+        seen.append("pong")
+        gate.wait(10)
+
+    with server(handler) as url, listening(url) as wakes:
+        # One for the connection itself, then one per message.
+        eventually(lambda: len(wakes) == 5, "five wakes")
+        eventually(lambda: "pong" in seen, "the server's ping is answered")
+        gate.set()
+    assert seen[0] == ("Bearer node-token", "/wake?x=1")
+
+
+def test_connection_is_made_again_when_the_server_closes_it():
+    def handler(connection):
+        connection.send("one")
+
+    with server(handler) as url, listening(url) as wakes:
+        eventually(lambda: len(wakes) >= 6, "three connections of two wakes")
+
+
+def test_connection_is_replaced_when_it_is_old():
+    connections = []
+
+    def handler(connection):
+        connections.append(connection)
+        for _ in connection:
+            pass
+
+    with server(handler) as url, listening(url, wake_reconnect_seconds=0.1):
+        eventually(lambda: len(connections) >= 3, "three connections")
+    assert connections[0].close_code == 1000
+
+
+def test_upgrade_is_refused_when_the_server_says_no():
+    with serve(
+        lambda _: None, "127.0.0.1", 0, process_request=lambda c, r: c.respond(403, "no\n")
+    ) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        with pytest.raises(WakeError, match="403"):
+            connect(f"ws://127.0.0.1:{running.socket.getsockname()[1]}/", "t", 10)
+        running.shutdown()
+        thread.join()
+
+
+def test_command_arrives_when_the_wake_channel_calls_and_requests_are_not_held(tmp_path):
+    connected, gate = threading.Event(), threading.Event()
+
+    def handler(connection):
+        connected.set()
+        gate.wait(30)
+        connection.send("wake")
+        for _ in connection:
+            pass
+
+    with server(handler) as url, cluster(tmp_path, started=0) as (plane, nodes):
+        plane.hold_seconds = 0.0
+        plane.extra_join = {"wake_url": url}
+        nodes[0].start()
+        assert connected.wait(30)
+        eventually(lambda: plane.calls.count("commands") >= 2, "it waits now, for 20 s")
+        job = plane.submit("true")
+        gate.set()
+        plane.wait_for(job, seconds=15)
+        nodes[0].close()
