@@ -20,7 +20,7 @@ help:
 # --- set-up: stamps, so that a second run costs nothing -------------------------------------------------------
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install "pip==26.2.1" || $(PIP) install --upgrade pip
+	$(PIP) install "pip>=25.1"
 
 $(VENV)/.local: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install -c constraints.txt -e ".[local]"
@@ -32,7 +32,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 
 # --- what people run ------------------------------------------------------------------------------------------
 demo: $(VENV)/.local
-	@$(BIN)/python docs/examples/demo.py
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh docs/examples/demo.sh
 
 test: check
 	CDK_VALIDATION=false $(BIN)/python -m pytest -n 2 --dist loadgroup

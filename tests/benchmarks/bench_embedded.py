@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import http.client
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -98,6 +99,8 @@ def main() -> None:
     parser.add_argument("--parked", type=int, default=2000)
     parser.add_argument("--doubles", action="store_true")
     options = parser.parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     bench_import()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"

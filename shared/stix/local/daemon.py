@@ -98,7 +98,7 @@ def status(home: Path) -> ServerStatus | None:
 def stop(home: Path) -> bool:
     """End the server and wait until it has; False when none was running. Machines and their jobs go on.
 
-    One that does not end by itself is killed, which loses nothing. Raises ``UnavailableError`` if even that fails.
+    One that does not end by itself is killed, which loses nothing; ``UnavailableError`` if even that fails.
     """
     place = Home(home.expanduser().absolute())
     pid = place.running_pid()

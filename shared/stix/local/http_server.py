@@ -11,6 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from stix.local.asgi import Receive, Scope, Send
+from stix.local.listening import BACKLOG
 
 __all__ = ["HttpServer"]
 
@@ -48,7 +49,7 @@ class HttpServer:
     async def start(self) -> None:
         self._config.load()
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._protocol, sock=self._listener)
+        self._server = await loop.create_server(self._protocol, sock=self._listener, backlog=BACKLOG)
 
     async def stop(self, seconds: float) -> None:
         """Accept nothing more, let requests in progress finish within ``seconds``, then cut off the rest."""

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from stix.model.errors import InvalidInputError, UnavailableError
 
-__all__ = ["LOOPBACK", "listen"]
+__all__ = ["BACKLOG", "LOOPBACK", "listen"]
 
 LOOPBACK = "127.0.0.1"
 
-_BACKLOG = 4096
+BACKLOG = 4096
+"""Connections that wait to be accepted; beyond it a client tries again a second later."""
 
 _FIRST_PORT = 24_000
 _PORTS = 4_000
@@ -66,7 +67,7 @@ def _bound(port: int) -> socket.socket:
         # Connections of an earlier server that are still winding down do not stop a new one.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((LOOPBACK, port))
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
         listener.setblocking(False)
     except BaseException:
         listener.close()

@@ -27,8 +27,8 @@ class Attempt(BaseModel):
 
 
 class Cluster(Record):
-    """``attempt`` is the cursor over the ranked offers (and the number of the intent); ``join_task_token`` is
-    the state machine task that waits for the last node; ``failures`` counts runs that ended badly in a row."""
+    """``attempt`` is the cursor over the ranked offers and the number of the intent; ``join_task_token``: the
+    state machine task that waits for the last node; ``failures``: runs in a row that ended badly."""
 
     kind: ClassVar[str] = "cluster"
 

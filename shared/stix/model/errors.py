@@ -53,7 +53,9 @@ class StixError(Exception):
     http_status: ClassVar[int] = 500
     default_code: ClassVar[str] = "internal"
 
-    def __init__(self, message: str, *, hint: str = "", code: str = "", details: dict[str, Any] | None = None):
+    def __init__(
+        self, message: str, *, hint: str = "", code: str = "", details: dict[str, Any] | None = None
+    ):
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -59,7 +59,7 @@ class Job(Record):
 
 
 class JobLog(Record):
-    """The manifest of one rank's log: chunks 0 .. ``chunks`` - 1 exist. Streams are ``stdout`` and ``stderr``."""
+    """The manifest of one rank's log: chunks 0 .. ``chunks`` - 1 exist. Streams: ``stdout``, ``stderr``."""
 
     kind: ClassVar[str] = "log"
 

@@ -12,8 +12,8 @@ __all__ = ["Record"]
 class Record(BaseModel):
     """A thing in the table. Unknown fields are ignored, so that an older reader understands a newer item.
 
-    ``version`` is the version that was read; 0 for a thing that is not stored yet. ``due_at`` is when somebody
-    must look at it again, None once nothing more will happen.
+    ``version`` is the version that was read; 0 for a thing that is not stored yet. ``due_at`` is when
+    somebody must look at it again, None once nothing more will happen.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
