@@ -7,11 +7,13 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,12 @@ def until(condition: Callable[[], Any]) -> Any:
 def words(home: Path, name: str) -> list[str]:
     path = home / "doubles" / name
     return path.read_text().split() if path.exists() else []
+
+
+def recorded(home: Path) -> int:
+    """How many schedules have their next due time on the disk."""
+    with closing(sqlite3.connect(home / "state.db")) as connection:
+        return int(connection.execute("SELECT count(*) FROM schedules").fetchone()[0])
 
 
 def test_server_is_the_same_when_asked_for_again(home: Path) -> None:
@@ -169,6 +177,7 @@ def test_server_goes_on_where_it_was_when_it_was_killed(home: Path) -> None:
 def test_schedules_fire_once_at_the_first_start_and_not_again_within_the_minute(home: Path) -> None:
     start(home)
     until(lambda: words(home, "monitor"))
+    until(lambda: recorded(home))  # a kill before that fires once more
     kill(home)
     endpoint = start(home)
     get(endpoint, "/v1/health")

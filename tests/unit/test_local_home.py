@@ -145,6 +145,7 @@ def test_log_moves_aside_and_goes_on_when_it_is_too_large(tmp_path: Path) -> Non
         assert trim_log(log, limit=100) is True
         writer.write(b"z")
     assert log.read_bytes() == b"z"
+    assert trim_log(tmp_path / "absent.log", limit=0) is False
     assert (tmp_path / "server.log.1").read_bytes() == b"x" * 100 + b"y"
 
 

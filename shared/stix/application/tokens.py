@@ -10,7 +10,7 @@ from stix.application.records import load, node_key
 from stix.application.world import World
 from stix.model.cluster import Node
 from stix.model.status import NodeStatus
-from stix.ports.state_store import Item, Key
+from stix.ports.state_store import Item, Key, StateStore
 
 __all__ = [
     "NodePrincipal",
@@ -22,6 +22,7 @@ __all__ = [
     "node_token",
     "read_join_token",
     "same_token",
+    "write_user_token",
 ]
 
 _SYSTEM = "-system-"
@@ -57,16 +58,19 @@ def _user_key(token: str) -> Key:
     return Key.top(_SYSTEM, "token", hash_token(token))
 
 
-def create_user_token(
-    world: World, *, token: str, workspace: str, user: str, expires_at: float | None = None
-) -> None:
+def create_user_token(world: World, *, token: str, workspace: str, user: str) -> None:
     """Let ``token`` speak for ``user`` in ``workspace``. Idempotent."""
+    write_user_token(world.store, token=token, workspace=workspace, user=user, now=world.clock.now())
+
+
+def write_user_token(store: StateStore, *, token: str, workspace: str, user: str, now: float) -> None:
+    """The same with the store alone, for an operator who has only the table."""
     key = _user_key(token)
     body = {"workspace": workspace, "user": user}
-    stored = world.store.get(key)
+    stored = store.get(key)
     if stored is None or dict(stored.body) != body:
         version = 0 if stored is None else stored.version
-        world.store.put(Item(key, body, version=version, created_at=world.clock.now(), expires_at=expires_at))
+        store.put(Item(key, body, version=version, created_at=now))
 
 
 def node_token(workspace: str, cluster_id: str, rank: int, secret: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 import time
 from collections import deque
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -17,6 +19,7 @@ from stix.cli.session import Session
 from stix.cli.tables import Column, output_option, print_json, table
 from stix.model.errors import StixError
 from stix.sdk.endpoint import Endpoint, is_loopback, remove_login, save_login, valid_url
+from stix.sdk.errors import NotConfiguredError
 from stix.sdk.follow import ENDED
 from stix.sdk.responses import Operation
 
@@ -161,10 +164,19 @@ def _print_server_log(path: Path, tail: int, follow: bool) -> None:
     "-e", "--endpoint", "url", metavar="URL", help="Address of the control plane; asked for when left out."
 )
 @click.option("-t", "--token", metavar="TOKEN", help="Your token; - reads it from standard input.")
+@click.option(
+    "--stack",
+    metavar="NAME",
+    help="Read the address from this stack and make a token, with your AWS credentials.",
+)
 @click.pass_obj
-def login(session: Session, url: str | None, token: str | None) -> None:
+def login(session: Session, url: str | None, token: str | None, stack: str | None) -> None:
     """Use a deployed control plane from now on. The token is tried first, then stored readable by you
     alone."""
+    if stack is not None:
+        if url is not None or token is not None:
+            raise click.UsageError("--stack gives both the address and a token: leave -e and -t out.")
+        url, token = _from_stack(stack)
     if url is None:
         if not session.interactive:
             raise click.UsageError("Nobody can answer here: give -e URL.")
@@ -182,6 +194,20 @@ def login(session: Session, url: str | None, token: str | None) -> None:
     path = save_login(session.home, url, token or "")
     session.say(f"Logged in to {url} (version {health['version']}). Stored in {path}.")
     _warn_if_shadowed(session)
+
+
+def _from_stack(stack: str) -> tuple[str, str]:
+    """Imported only here: an operator's command may need the AWS SDK, people's may not."""
+    try:
+        first_token = import_module("stix.deployment.first_token")
+        import_module("botocore.session")
+    except ImportError as exc:
+        raise NotConfiguredError(
+            f"Reading a stack needs the AWS SDK (there is no {exc.name}).",
+            "Install it with: pip install 'stix-cloud[aws]'.",
+        ) from exc
+    outputs = first_token.read_outputs(stack)
+    return outputs.api_url, first_token.make_token(outputs, user=getpass.getuser(), workspace="default")
 
 
 def _ask_token(session: Session) -> str:

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
 
-__all__ = ["ClientGoneError", "Receive", "Scope", "Send", "read_body", "send_answer"]
+from stix.local.http_events import HttpRequest
+
+__all__ = ["ClientGoneError", "Receive", "Scope", "Send", "read_body", "read_request", "send_answer"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -15,6 +17,20 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 class ClientGoneError(Exception):
     """The client closed the connection; there is nobody to answer."""
+
+
+def read_request(scope: Scope, *, without: str) -> HttpRequest:
+    """The request's head; the header ``without`` is ours and not for clients to send."""
+    client = scope.get("client")
+    headers = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+    return HttpRequest(
+        method=scope["method"],
+        path=scope["path"],
+        query=scope["query_string"].decode("latin-1"),
+        headers=tuple(pair for pair in headers if pair[0] != without),
+        source_ip=client[0] if client else "",
+        protocol=f"HTTP/{scope['http_version']}",
+    )
 
 
 async def read_body(receive: Receive, limit: int, seconds: float) -> bytes | None:

@@ -139,9 +139,8 @@ def compose(
         for each in SCHEDULES
         if each.function in handlers
     ]
-    recurring.append(
-        Recurring("upkeep", _UPKEEP_SECONDS, lambda: threading.Thread(target=upkeep, daemon=True).start())
-    )
+    # On a function's thread, so that stopping waits for it.
+    recurring.append(Recurring("upkeep", _UPKEEP_SECONDS, lambda: functions.submit("monitor", upkeep)))
     return Embedded(
         world,
         functions,

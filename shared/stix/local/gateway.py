@@ -6,10 +6,10 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from stix.local.asgi import ClientGoneError, Receive, Scope, Send, read_body, send_answer
+from stix.local.asgi import ClientGoneError, Receive, Scope, Send, read_body, read_request, send_answer
 from stix.local.authorization import Authorization
 from stix.local.functions import PAYLOAD_LIMIT, Functions, PayloadTooLargeError
 from stix.local.http_events import HttpAnswer, HttpRequest, MalformedAnswerError, http_event, read_answer
@@ -114,7 +114,7 @@ class Gateway:
             await _send_error(send, TimedOutError("The request's body did not come in time."))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = _read_request(scope)
+        request = read_request(scope, without=PARKED)
         if _host_name(request.header("host")) not in self._hosts():
             raise ForbiddenError(
                 f"This server does not answer for the host {request.header('host')!r}.",
@@ -145,7 +145,7 @@ class Gateway:
                     "The request could not be authorized; the server's log says why."
                 ) from exc
         if body:
-            request = _with_body(request, body)
+            request = replace(request, body=body)
         return await self._invoke_until_answered(route, http_event(request, route.key, authorizer), receive)
 
     async def _body(self, request: HttpRequest, receive: Receive) -> bytes:
@@ -232,34 +232,6 @@ def _route(request: HttpRequest) -> Route:
             return Route("agent", "GET /agent/v1/archive/{proxy+}", open=True)
         return Route("agent", "ANY /agent/v1/{proxy+}")
     raise NotFoundError(f"There is nothing at {path}.")
-
-
-def _read_request(scope: Scope) -> HttpRequest:
-    client = scope.get("client")
-    return HttpRequest(
-        method=scope["method"],
-        path=scope["path"],
-        query=scope["query_string"].decode("latin-1"),
-        headers=tuple(
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in scope["headers"]
-            if name != PARKED.encode()
-        ),
-        source_ip=client[0] if client else "",
-        protocol=f"HTTP/{scope['http_version']}",
-    )
-
-
-def _with_body(request: HttpRequest, body: bytes) -> HttpRequest:
-    return HttpRequest(
-        request.method,
-        request.path,
-        request.query,
-        request.headers,
-        request.source_ip,
-        request.protocol,
-        body,
-    )
 
 
 def _host_name(host: str) -> str:

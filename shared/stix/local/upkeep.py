@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from stix.model.errors import UnavailableError
@@ -44,14 +43,13 @@ def trim_log(path: Path, limit: int = LOG_BYTES) -> bool:
     Its writers go on with the same open file, which they append to.
     """
     try:
-        if path.stat().st_size <= limit:
+        if not path.exists() or path.stat().st_size <= limit:
             return False
         older = path.with_name(path.name + ".1")
         shutil.copyfile(path, older)
         older.chmod(0o600)
         os.truncate(path, 0)
     except OSError:
-        with suppress(OSError):
-            logger.exception("the log could not be trimmed")
+        logger.exception("the log could not be trimmed")
         return False
     return True

@@ -1,0 +1,67 @@
+"""``python -m tests.benchmarks [name ...]``: figures beside their limits; exit code 1 when one is over."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+from . import commands, first_output, growth, http_api, idle, install, job_queue, log_volume, state_store
+from . import workflow_engine as engine
+from .figures import Figure, Record, read_limits, table
+
+BENCHMARKS: dict[str, Callable[..., None]] = {
+    "commands": commands.measure,
+    "idle": idle.measure,
+    "state_store": state_store.measure,
+    "workflow_engine": engine.measure,
+    "http_api": http_api.measure,
+    "job_queue": job_queue.measure,
+    "log_volume": log_volume.measure,
+    "first_output": first_output.measure,
+    "install": install.measure,
+    "growth": growth.measure,
+}
+# The default run leaves out what takes a quarter of an hour; its name runs it.
+LONG = frozenset({"growth"})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"any of: {', '.join(BENCHMARKS)}")
+    parser.add_argument("--launches", type=int, default=growth.LAUNCHES, help="of growth (%(default)s)")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+
+    _allow_open_files()
+    limits = read_limits()
+    figures: list[Figure] = []
+    for name in options.names or [name for name in BENCHMARKS if name not in LONG]:
+        began = time.perf_counter()
+        record = Record(name, limits[name])
+        BENCHMARKS[name](record, **({"launches": options.launches} if name == "growth" else {}))
+        record.check_complete()
+        record.note(f"took {time.perf_counter() - began:.0f} s")
+        figures += record.figures
+
+    print(f"\n{os.cpu_count()} cores, Python {sys.version.split()[0]}\n")
+    print(table(figures))
+    over = [figure.name for figure in figures if figure.over]
+    if over:
+        print(f"\nover the limit: {', '.join(over)}")
+    return 1 if over else 0
+
+
+def _allow_open_files() -> None:
+    """Parked requests are a connection each."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
