@@ -184,11 +184,12 @@ class EmbeddedHome:
         if not self.folder.is_dir():
             return
         problems = []
-        if (self.folder / "state.db").exists():
-            down = self.stix("down", "-y", "-a", code=None)
-            if down.returncode:
-                problems.append(f"stix down -a: exit code {down.returncode}: {down.stderr}")
-        stop(self.folder)
+        try:
+            if (self.folder / "state.db").exists():
+                self.stix("down", "-y", "-a")
+            stop(self.folder)
+        except AssertionError as exc:
+            problems.append(str(exc))
         left = self._left(seconds=15.0)
         if left:
             problems.append("left over: " + "; ".join(f"{pid} {command}" for pid, command in left.items()))

@@ -179,8 +179,8 @@ class SqliteDatabase:
             if code in _CORRUPT:
                 raise StoreCorruptError(
                     f"The state file {self.path} cannot be read ({exc}). Move it aside, together with its "
-                    "-wal and -shm files; `stix api start` makes a new one, and machines that still run are "
-                    "found again by their tags."
+                    "-wal and -shm files; `stix api start` makes a new one. Machines that the old one knew "
+                    "end by themselves within about ten minutes."
                 ) from exc
             if code in _UNAVAILABLE:
                 raise UnavailableError(

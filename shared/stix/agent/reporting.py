@@ -68,6 +68,8 @@ class Reporter:
             self._changed.clear()
             self._check_dead_man()
             if time.monotonic() >= due_at or self._has_news():
+                # A short job's start and end then share one report.
+                self._stopping.wait(tunables.report_lead)
                 try:
                     pause = self._report(channel) or tunables.report_seconds
                     due_at = time.monotonic() + pause

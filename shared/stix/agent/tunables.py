@@ -19,6 +19,7 @@ class Tunables:
     held_call_timeout: float = 60.0
     held_answer_seconds: float = 1.0
     report_seconds: float = 60.0
+    report_lead: float = 0.03
     report_window: float = 0.2
     log_window: float = 0.1
     cancel_grace: float = 5.0

@@ -183,7 +183,7 @@ def _launch_on(
         changes |= {"autostop": autostop, "settings_version": cluster.settings_version + 1}
     operation_id = world.ids.new("op")
     if start:
-        changes |= starting(world, operation_id)
+        changes |= starting(world, cluster, operation_id)
     changed = cluster.changed(**changes)
     job, writes = _job_writes(world, who, changed, request, task, run_setup=not request.no_setup)
     up = cluster.status is ClusterStatus.UP and not start
@@ -210,7 +210,7 @@ def _launch_on(
     return answer
 
 
-def starting(world: World, operation_id: str) -> dict[str, Any]:
+def starting(world: World, cluster: Cluster, operation_id: str) -> dict[str, Any]:
     """The changes of a cluster that is to be started again."""
     now = world.clock.now()
     return {
@@ -220,6 +220,7 @@ def starting(world: World, operation_id: str) -> dict[str, Any]:
         "since": now,
         "due_at": now + world.limits.launch_lease_seconds,
         "operation_id": operation_id,
+        "settings_version": cluster.settings_version + 1,
         "failures": 0,
     }
 

@@ -158,7 +158,7 @@ def begin(
             world.store.transact([put(operation)])
             return operation_id
         changes = (
-            starting(world, operation_id)
+            starting(world, cluster, operation_id)
             if wanted is Wanted.UP
             else {
                 "wanted": wanted,

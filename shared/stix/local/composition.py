@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import getpass
 import logging
+import os
 import secrets
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from stix.adapters.file_secrets import FileSecrets
@@ -16,30 +17,23 @@ from stix.adapters.sqlite import SqliteStateStore
 from stix.adapters.sqlite_database import SqliteDatabase
 from stix.adapters.system import LoggingEventBus, SystemClock, SystemIds
 from stix.application.tokens import create_user_token
-from stix.application.world import Limits, World
+from stix.application.world import World
 from stix.local.functions import FUNCTIONS, Functions, Handler, bundle_folder
 from stix.local.home import Home, write_private
 from stix.local.interpreter import FunctionError, Interpreter, WorkflowDriver, load_definitions
+from stix.local.limits import limits_from
 from stix.local.parking import Parking, ParkingWake
 from stix.local.scheduler import Recurring, Scheduler
 from stix.local.upkeep import purge_in_portions, trim_log
 from stix.ports.compute import Compute
+from stix.ports.state_store import Item, Key
 from stix.runtime.schedules import SCHEDULES, Schedule
 
-__all__ = ["EMBEDDED_LIMITS", "Embedded", "compose"]
+__all__ = ["Embedded", "compose"]
 
 logger = logging.getLogger(__name__)
 
 WORKSPACE = "default"
-
-EMBEDDED_LIMITS = Limits(
-    # A heartbeat is one small write to a local file. Commands come by held requests; polling is the fallback.
-    # A node is lost after three missed heartbeats. A process on this machine has joined within seconds.
-    report_seconds=20,
-    poll_seconds=20,
-    boot_seconds=60,
-    lost_seconds=60,
-)
 
 _UPKEEP_SECONDS = 3600.0
 
@@ -83,16 +77,17 @@ def compose(
     local_url: Callable[[], str],
     public_url: str = "",
     state_machines: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> Embedded:
     """Build everything over ``home``; makes its identity and its token at the first start.
 
     ``local_url`` is the loopback address, known only when the server listens. Raises ``StoreCorruptError``,
-    ``UnavailableError``, ``ForbiddenError`` and ``DefinitionError``, each for people to read.
+    ``UnavailableError``, ``ForbiddenError``, ``InvalidInputError`` and ``DefinitionError``, each for people.
     """
     clock = SystemClock()
-    deployment = _kept(home.deployment_file, lambda: f"local-{secrets.token_hex(6)}")
     database = SqliteDatabase(home.state_file)
     store = SqliteStateStore(database, clock=clock.now)
+    deployment = _deployment(store)
 
     def api_url() -> str:
         return public_url or local_url()
@@ -122,10 +117,7 @@ def compose(
         wake=ParkingWake(parking),
         clock=clock,
         ids=SystemIds(),
-        # Machines of a cloud, which only a public address makes reachable, need minutes to boot.
-        limits=replace(EMBEDDED_LIMITS, boot_seconds=Limits().boot_seconds)
-        if public_url
-        else EMBEDDED_LIMITS,
+        limits=limits_from(environ, public=bool(public_url)),
         api_url=api_url,
     )
     _make_token(home, world)
@@ -191,6 +183,15 @@ def _make_token(home: Home, world: World) -> None:
         token = world.ids.secret()
         write_private(home.token_file, token)
     create_user_token(world, token=token, workspace=WORKSPACE, user=_user())
+
+
+def _deployment(store: SqliteStateStore) -> str:
+    """The id in every machine's tags, kept in the table: a new table judges no machine of an old one."""
+    key = Key.top("-system-", "deployment", "id")
+    item = store.get(key)
+    if item is None:
+        item = store.put(Item(key, {"deployment": f"local-{secrets.token_hex(6)}"}))
+    return str(item.body["deployment"])
 
 
 def _user() -> str:

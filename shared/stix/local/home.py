@@ -72,10 +72,6 @@ class Home:
         return self.folder / "public_url"
 
     @property
-    def deployment_file(self) -> Path:
-        return self.folder / "deployment"
-
-    @property
     def signing_key_file(self) -> Path:
         return self.folder / "signing.key"
 
