@@ -85,13 +85,20 @@ class ControlPlane:
                 return found
             time.sleep(0.2)
 
-    def agents(self) -> dict[str, psutil.Process]:
-        """The agent of every machine, by the machine's id."""
+    def machines(self) -> dict[str, psutil.Process]:
+        """The first process of every machine, by the machine's id."""
         found = {}
         for file in sorted(self.home.glob("nodes/*/agent/machine.pid")):
             pid = int(json.loads(file.read_text(encoding="utf-8"))["pid"])
             found[file.parent.parent.name] = psutil.Process(pid)
         return found
+
+    def agents(self) -> dict[str, psutil.Process]:
+        """The agent of every machine, which the machine's first process started; by the machine's id."""
+        return {
+            name: next(child for child in machine.children() if "agent" in child.cmdline())
+            for name, machine in self.machines().items()
+        }
 
     def node_token(self, machine_id: str) -> str:
         """What its agent authenticates with, to speak in its place."""

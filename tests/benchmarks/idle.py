@@ -29,6 +29,8 @@ def measure(
         (agent,) = plane.agents().values()
         record.add("agent_cpu", cpu_share(agent, agent_seconds))
         record.add("agent_rss", rss_mib(agent))
+        (machine,) = plane.machines().values()
+        record.add("node_rss", rss_mib(agent) + rss_mib(machine))
         plane.down("idle")
 
         readies = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -69,7 +70,9 @@ def _installed(folder: Path, what: str) -> Path:
 
 
 def _pip(command: list[str]) -> None:
-    subprocess.run([*command, "--disable-pip-version-check"], check=True)
+    """With the caller's settings of pip, but not those that would keep compiled modules off the disk."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    subprocess.run([*command, "--disable-pip-version-check"], check=True, env=environ)
 
 
 def _site_packages(venv: Path) -> Path:

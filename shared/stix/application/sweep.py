@@ -28,11 +28,19 @@ from stix.model.status import ClusterStatus, JobStatus, NodeStatus, OperationSta
 from stix.ports.state_store import SHARDS, DueItem, Item, Key, VersionConflictError
 from stix.ports.surroundings import Event
 
-__all__ = ["KINDS", "record_failure", "sweep"]
+__all__ = [
+    "BUSY_SECONDS",
+    "KINDS",
+    "ORPHANS_EVERY_SECONDS",
+    "ORPHANS_QUIET_SECONDS",
+    "record_failure",
+    "sweep",
+]
 
 _PER_SHARD = 50
-_ORPHANS_EVERY_SECONDS = 600.0
-_ORPHANS_QUIET_SECONDS = 3600.0
+ORPHANS_EVERY_SECONDS = 600.0
+ORPHANS_QUIET_SECONDS = 3600.0
+BUSY_SECONDS = 2 * 86400.0
 _MAX_FAILURES = 5
 _NODE_CHECK_SECONDS = 900.0
 
@@ -143,7 +151,7 @@ def _start_orphan_sweep(world: World, now: float) -> bool:
     quiet = now - float(newest[0].body["used_at"]) if newest else PLACE_SECONDS
     if quiet >= PLACE_SECONDS:
         return False
-    every = _ORPHANS_EVERY_SECONDS if quiet < 2 * 86400 else _ORPHANS_QUIET_SECONDS
+    every = ORPHANS_EVERY_SECONDS if quiet < BUSY_SECONDS else ORPHANS_QUIET_SECONDS
     key = Key.top(PLACE_WORKSPACE, "clock", "orphan-sweep")
     item = world.store.get(key)
     if item is not None and now - float(item.body["started_at"]) < every:

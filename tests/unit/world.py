@@ -1,0 +1,394 @@
+"""A world of owned fakes for the application's tests: a real store over a file, everything else in memory.
+
+``ControlPlane`` speaks the scenarios' language: launch, boot, join, report. Time moves only by ``pass_time``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stix.adapters.local_files import LocalObjectStore
+from stix.adapters.sqlite import SqliteStateStore
+from stix.api.v1 import ExecRequest, LaunchRequest
+from stix.application import create_machines, join_nodes, submit
+from stix.application import agents as agents_use_cases
+from stix.application.records import (
+    child_records,
+    cluster_by_name,
+    get_cluster,
+    job_key,
+    load,
+)
+from stix.application.operations import get_operation
+from stix.application.tokens import NodePrincipal, UserPrincipal
+from stix.application.world import Limits, World
+from stix.model.cluster import Cluster, Intent, Node
+from stix.model.job import Job
+from stix.model.offer import Offer
+from stix.model.operation import Operation
+from stix.ports.compute import GangRequest, Machine, MachineState, Place
+from stix.ports.state_store import SHARDS
+from stix.ports.surroundings import Event
+from stix.ports.workflows import TaskTokenError
+
+START = 1_800_000_000.0
+WORKSPACE = "team"
+ANN = UserPrincipal(WORKSPACE, "ann")
+KINDS = ("cluster", "node", "job", "operation", "intent")
+
+
+def offer(zone: str = "a", price: float = 1.0, **fields: Any) -> Offer:
+    shape = {"vcpus": 4, "memory_gib": 16, "instance_type": "m4"} | fields
+    return Offer(cloud="fake", region="north", zone=zone, price=price, **shape)
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.moment = START
+
+    def now(self) -> float:
+        return self.moment
+
+
+class FakeIds:
+    """Sortable and unique, never random."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    def new(self, prefix: str) -> str:
+        return f"{prefix}-{next(self._numbers):016d}"
+
+    def secret(self) -> str:
+        return f"secret{next(self._numbers)}"
+
+
+class RecordingBus:
+    def __init__(self) -> None:
+        self.published: list[Event] = []
+
+    def publish(self, *events: Event) -> None:
+        self.published.extend(events)
+
+    def names(self) -> list[str]:
+        return [event.name for event in self.published]
+
+
+class RecordingWake:
+    def __init__(self) -> None:
+        self.topics: list[str] = []
+
+    def wake(self, topic: str) -> None:
+        self.topics.append(topic)
+
+
+class MemorySecrets:
+    def __init__(self) -> None:
+        self.kept: dict[str, dict[str, str]] = {}
+
+    def put(self, reference: str, values: Mapping[str, str]) -> None:
+        self.kept[reference] = dict(values)
+
+    def get(self, reference: str) -> dict[str, str]:
+        return dict(self.kept[reference])
+
+    def delete(self, reference: str) -> None:
+        self.kept.pop(reference, None)
+
+
+class FakeWorkflows:
+    """Records what was started; a token waits from ``wait_for`` until it is answered once."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[str, str, dict[str, Any]]] = []
+        self.waiting: set[str] = set()
+        self.answers: dict[str, tuple[str, str]] = {}
+        self.refuse: Exception | None = None
+
+    def start(self, machine: str, name: str, payload: Mapping[str, Any]) -> bool:
+        if self.refuse is not None:
+            raise self.refuse
+        if any(name == earlier for _, earlier, _ in self.runs):
+            return False
+        self.runs.append((machine, name, dict(payload)))
+        return True
+
+    def wait_for(self, token: str) -> str:
+        self.waiting.add(token)
+        return token
+
+    def succeed(self, token: str, output: Mapping[str, Any]) -> None:
+        self._answer(token, ("succeeded", ""))
+
+    def fail(self, token: str, error: str, cause: str) -> None:
+        self._answer(token, ("failed", error))
+
+    def heartbeat(self, token: str) -> None:
+        if token not in self.waiting:
+            raise TaskTokenError(token)
+
+    def _answer(self, token: str, answer: tuple[str, str]) -> None:
+        if token not in self.waiting:
+            raise TaskTokenError(token)
+        self.waiting.remove(token)
+        self.answers[token] = answer
+
+    def machines(self) -> list[str]:
+        return [machine for machine, _, _ in self.runs]
+
+
+@dataclass
+class FakeMachine:
+    """A machine on its way from ``state`` to ``target``, where it arrives at ``arrives_at``."""
+
+    id: str
+    tags: dict[str, str]
+    join_token: str
+    state: MachineState
+    target: MachineState
+    arrives_at: float
+    reason: str = ""
+
+
+class FakeCompute:
+    """A cloud that holds real machine state. ``refusals`` are raised by the next creations, one each.
+
+    ``lag`` is how long a change of state takes, in seconds of the fake clock.
+    """
+
+    cloud = "fake"
+
+    def __init__(self, clock: FakeClock, offers: Sequence[Offer]):
+        self.machines: dict[str, FakeMachine] = {}
+        self.gangs: dict[str, list[str]] = {}
+        self.requests: list[GangRequest] = []
+        self.refusals: list[Exception] = []
+        self.lag = 0.0
+        self.calls: list[str] = []
+        self._clock = clock
+        self._offers = list(offers)
+
+    def offers(self) -> list[Offer]:
+        return list(self._offers)
+
+    def create(self, request: GangRequest) -> list[str]:
+        self.calls.append("create")
+        if request.token in self.gangs:
+            return list(self.gangs[request.token])
+        if self.refusals:
+            raise self.refusals.pop(0)
+        self.requests.append(request)
+        ids = [f"m-{len(self.machines) + n}" for n in range(request.count)]
+        for machine_id in ids:
+            self.machines[machine_id] = FakeMachine(
+                machine_id,
+                dict(request.tags),
+                request.join_token,
+                MachineState.PENDING,
+                MachineState.RUNNING,
+                self._clock.now() + self.lag,
+            )
+        self.gangs[request.token] = ids
+        return list(ids)
+
+    def describe(self, place: Place, machine_ids: Sequence[str]) -> list[Machine]:
+        self.calls.append("describe")
+        return [self._seen(machine_id) for machine_id in machine_ids]
+
+    def terminate(self, place: Place, machine_ids: Sequence[str]) -> None:
+        self.calls.append("terminate")
+        self._move(machine_ids, MachineState.TERMINATING, MachineState.TERMINATED)
+
+    def list_tagged(self, place: Place, deployment: str) -> Iterator[Machine]:
+        self.calls.append("list_tagged")
+        for machine_id in list(self.machines):
+            seen = self._seen(machine_id)
+            if seen.tags["stix-deployment"] == deployment and seen.state is not MachineState.TERMINATED:
+                yield seen
+
+    def stop(self, place: Place, machine_ids: Sequence[str]) -> None:
+        self.calls.append("stop")
+        self._move(machine_ids, MachineState.STOPPING, MachineState.STOPPED)
+
+    def start(self, place: Place, machine_ids: Sequence[str]) -> None:
+        self.calls.append("start")
+        self._move(machine_ids, MachineState.PENDING, MachineState.RUNNING)
+
+    def alive(self) -> list[str]:
+        return [m for m in self.machines if self._seen(m).state is not MachineState.TERMINATED]
+
+    def state(self, machine_id: str) -> MachineState:
+        return self._seen(machine_id).state
+
+    def become(self, machine_id: str, state: MachineState, reason: str = "") -> None:
+        """Something outside the control plane changed a machine."""
+        machine = self.machines[machine_id]
+        machine.state = machine.target = state
+        machine.reason = reason
+
+    def _move(self, machine_ids: Sequence[str], through: MachineState, target: MachineState) -> None:
+        for machine_id in machine_ids:
+            machine = self.machines.get(machine_id)
+            if machine is None or self._seen(machine_id).state is MachineState.TERMINATED:
+                continue
+            if machine.target is not target:
+                machine.state, machine.target = through, target
+                machine.arrives_at = self._clock.now() + self.lag
+
+    def _seen(self, machine_id: str) -> Machine:
+        machine = self.machines.get(machine_id)
+        if machine is None:
+            return Machine(machine_id, MachineState.TERMINATED, {})
+        if machine.arrives_at <= self._clock.now():
+            machine.state = machine.target
+        return Machine(machine_id, machine.state, dict(machine.tags), reason=machine.reason)
+
+
+class CreatesOnly:
+    """A cloud whose machines cannot be stopped."""
+
+    cloud = "fake"
+
+    def __init__(self, compute: FakeCompute):
+        self.offers = compute.offers
+        self.create = compute.create
+        self.describe = compute.describe
+        self.terminate = compute.terminate
+        self.list_tagged = compute.list_tagged
+
+
+class ControlPlane:
+    """The application over the fakes."""
+
+    def __init__(self, folder: Path, offers: Sequence[Offer] = (), limits: Limits | None = None):
+        self.clock = FakeClock()
+        self.store = SqliteStateStore(folder / "state.db", clock=self.clock.now)
+        self.objects = LocalObjectStore(
+            folder / "objects", lambda: "http://api", bytes(range(32)), clock=self.clock.now
+        )
+        self.compute = FakeCompute(self.clock, offers or [offer("a", 1.0), offer("b", 2.0)])
+        self.workflows = FakeWorkflows()
+        self.secrets = MemorySecrets()
+        self.events = RecordingBus()
+        self.wake = RecordingWake()
+        self.world = World(
+            deployment="test",
+            runtime="embedded",
+            store=self.store,
+            objects=self.objects,
+            workflows=self.workflows,
+            compute={"fake": self.compute},
+            secrets=self.secrets,
+            events=self.events,
+            wake=self.wake,
+            clock=self.clock,
+            ids=FakeIds(),
+            limits=limits or Limits(),
+            api_url=lambda: "http://api",
+        )
+
+    def close(self) -> None:
+        self.store.close()
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.moment += seconds
+
+    # Requests of people
+
+    def launch(self, name: str | None = "train", *, key: str | None = None, **fields: Any) -> dict[str, Any]:
+        return submit.launch(self.world, ANN, launch_request(name, **fields), key)
+
+    def execute(self, name: str = "train", *, key: str | None = None, **fields: Any) -> dict[str, Any]:
+        request = ExecRequest(task={"run": "true"} | fields.pop("task", {}), **fields)
+        return submit.execute(self.world, ANN, name, request, key)
+
+    # The steps of the launch machine
+
+    def rank(self, cluster: Cluster) -> str:
+        return str(create_machines.rank(self.world, WORKSPACE, cluster.id)["outcome"])
+
+    def create(self, cluster: Cluster) -> str:
+        return str(create_machines.create(self.world, WORKSPACE, cluster.id)["outcome"])
+
+    def await_join(self, cluster: Cluster, token: str = "token") -> None:
+        join_nodes.await_join(self.world, WORKSPACE, cluster.id, self.workflows.wait_for(token))
+
+    def hand_over(self, cluster: Cluster) -> str:
+        return str(join_nodes.hand_over(self.world, WORKSPACE, cluster.id)["outcome"])
+
+    def boot(self, name: str = "train", **fields: Any) -> Cluster:
+        """Launch and create: the machines run, no agent has joined."""
+        self.launch(name, **fields)
+        cluster = self.cluster(name)
+        assert self.rank(cluster) == "RANKED"
+        assert self.create(cluster) == "CREATED"
+        return self.cluster(name)
+
+    def bring_up(self, name: str = "train", **fields: Any) -> Cluster:
+        """Launch up to UP, every node joined."""
+        cluster = self.boot(name, **fields)
+        self.await_join(cluster, f"token-{cluster.id}")
+        for rank in range(cluster.num_nodes):
+            self.join(cluster, rank)
+        assert self.hand_over(cluster) == "UP"
+        return self.cluster(name)
+
+    # Requests of agents
+
+    def join(self, cluster: Cluster, rank: int = 0, **fields: Any) -> dict[str, Any]:
+        gang = self.compute.requests[-1]
+        machine_id = self.compute.gangs[gang.token][rank]
+        request = {"machine_id": machine_id, "address": f"10.0.0.{rank}", "peer_port": 7000 + rank}
+        return join_nodes.join(self.world, fields.pop("token", gang.join_token), request | fields)
+
+    def report(self, cluster: Cluster, rank: int = 0, **request: Any) -> dict[str, Any]:
+        return agents_use_cases.report(self.world, self.node_principal(cluster, rank), request)
+
+    def commands(self, cluster: Cluster, rank: int = 0, **request: Any) -> dict[str, Any]:
+        return agents_use_cases.commands(self.world, self.node_principal(cluster, rank), request)[0]
+
+    @staticmethod
+    def node_principal(cluster: Cluster, rank: int = 0) -> NodePrincipal:
+        return NodePrincipal(WORKSPACE, cluster.id, rank)
+
+    # What the table says
+
+    def cluster(self, name: str = "train") -> Cluster:
+        found = cluster_by_name(self.world, WORKSPACE, name)
+        assert found is not None, f"no cluster {name}"
+        return found
+
+    def by_id(self, cluster: Cluster) -> Cluster:
+        return get_cluster(self.world, WORKSPACE, cluster.id)
+
+    def operation(self, operation_id: str) -> Operation:
+        return get_operation(self.world, WORKSPACE, operation_id)
+
+    def job(self, cluster: Cluster, job_id: int = 1) -> Job:
+        item = self.store.get(job_key(WORKSPACE, cluster.id, job_id))
+        assert item is not None
+        return load(Job, item)
+
+    def jobs(self, cluster: Cluster) -> list[Job]:
+        return child_records(self.world, Job, WORKSPACE, cluster.id)
+
+    def nodes(self, cluster: Cluster) -> list[Node]:
+        return child_records(self.world, Node, WORKSPACE, cluster.id)
+
+    def intents(self, cluster: Cluster) -> list[Intent]:
+        return child_records(self.world, Intent, WORKSPACE, cluster.id)
+
+    def due(self) -> list[str]:
+        """Kinds of all live items whose moment has passed."""
+        now = self.clock.now()
+        return [kind for kind in KINDS for shard in range(SHARDS) for _ in self.store.due(kind, shard, now)]
+
+
+def launch_request(name: str | None = "train", **fields: Any) -> LaunchRequest:
+    """``task`` fields are merged into a small task; all others are the request's."""
+    task = {"name": "hello", "run": "echo hi"} | fields.pop("task", {})
+    return LaunchRequest(task=task, cluster=name, **fields)
