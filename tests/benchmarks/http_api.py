@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from .control_plane import ControlPlane, control_plane
 from .figures import Record, percentile
-from .processes import cpu_seconds, cpu_share, rss_mib
+from .processes import cpu_seconds, rss_mib
 
 _REQUESTS = 500
 _HELD = 1000
@@ -35,9 +35,7 @@ def measure(record: Record) -> None:
         asyncio.run(_held(plane, node, record))
 
 
-def _requests(
-    plane: ControlPlane, method: str, path: str, token: str, body: object
-) -> tuple[float, float]:
+def _requests(plane: ControlPlane, method: str, path: str, token: str, body: object) -> tuple[float, float]:
     """Milliseconds of the server's CPU for each, and the 99th percentile of the wait."""
     host, port = _address(plane)
     connection = http.client.HTTPConnection(host, port, timeout=30)

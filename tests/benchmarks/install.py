@@ -19,7 +19,17 @@ _NOT_OURS = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils
 def measure(record: Record) -> None:
     with tempfile.TemporaryDirectory(prefix="stix-bench-") as name:
         folder = Path(name)
-        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", str(_ROOT), "-w", str(folder)]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            str(_ROOT),
+            "-w",
+            str(folder),
+        ]
         _pip(command)
         wheel = next(folder.glob("*.whl"))
         record.add("wheel", wheel.stat().st_size / 1024)
@@ -56,7 +66,9 @@ def measure(record: Record) -> None:
             run([stix, *arguments], environ)
         record.add("local_size", _size(local))
         record.add("local_distributions", len(_distributions(local)))
-        record.note("with [local] also: " + ", ".join(sorted({*_distributions(local)} - {*_distributions(base)})))
+        record.note(
+            "with [local] also: " + ", ".join(sorted({*_distributions(local)} - {*_distributions(base)}))
+        )
         for name, mib in _largest(local):
             record.note(f"{mib:6.2f} MiB  {name}")
 

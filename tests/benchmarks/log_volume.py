@@ -18,7 +18,7 @@ TOTAL_MB = 200
 PACED_MB_PER_SECOND = 10
 _NODES = 2
 
-# Lines of 100 bytes that begin with the time, alternately on both streams; hashes go to a file beside the log.
+# Lines of 100 bytes that begin with the time, in turn on both streams; their hashes go to a file of its own.
 _WRITER = """
 import hashlib, os, sys, time
 size, rate, folder = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
@@ -77,9 +77,13 @@ def measure(record: Record, *, total_mb: int = TOTAL_MB) -> None:
         with PeakMemory(processes) as memory:
             seconds, _ = _follow(plane, script, total_mb, rate=1e12)
             record.add("rate", total_mb / seconds)
-            record.note(f"{total_mb} MB as fast as they can be written: followed to the end in {seconds:.1f} s")
+            record.note(
+                f"{total_mb} MB as fast as they can be written: followed to the end in {seconds:.1f} s"
+            )
             seconds, follower = _follow(plane, script, total_mb, rate=PACED_MB_PER_SECOND * 1e6 / _NODES)
-            record.note(f"{total_mb} MB at {PACED_MB_PER_SECOND} MB/s: followed to the end in {seconds:.1f} s")
+            record.note(
+                f"{total_mb} MB at {PACED_MB_PER_SECOND} MB/s: followed to the end in {seconds:.1f} s"
+            )
             record.add("follower_lag_p95", percentile(follower.lags, 95))
         record.add("server_rss", memory.peaks.pop("control plane"))
         record.add("agent_rss", max(memory.peaks.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -68,8 +69,12 @@ def stix(arguments: Sequence[str], environ: Mapping[str, str]) -> Ran:
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    """All its threads', to the nanosecond: /proc counts ticks of 10 ms, more than an idle minute costs."""
+    clock = ctypes.c_int()
+    error = ctypes.CDLL(None).clock_getcpuclockid(process.pid, ctypes.byref(clock))
+    if error:
+        raise ProcessLookupError(error, os.strerror(error))
+    return time.clock_gettime(clock.value)
 
 
 def rss_mib(process: psutil.Process) -> float:
@@ -77,7 +82,7 @@ def rss_mib(process: psutil.Process) -> float:
 
 
 def cpu_share(process: psutil.Process, seconds: float) -> float:
-    """Per cent of one core over that time. A tick is 10 ms, so watch for long enough."""
+    """Per cent of one core over that time."""
     before, began = cpu_seconds(process), time.perf_counter()
     time.sleep(seconds)
     return (cpu_seconds(process) - before) / (time.perf_counter() - began) * 100

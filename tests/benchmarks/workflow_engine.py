@@ -23,7 +23,9 @@ def measure(record: Record) -> None:
     waiting = Definition.from_text("waiting", json.dumps(_waiting()))
     with tempfile.TemporaryDirectory(prefix="stix-bench-") as folder:
         database = SqliteDatabase(Path(folder) / "state.db")
-        engine = Interpreter(database, {"chain": chain, "waiting": waiting}, lambda _function, payload: payload)
+        engine = Interpreter(
+            database, {"chain": chain, "waiting": waiting}, lambda _function, payload: payload
+        )
         began = time.process_time()
         for number in range(_RUNS):
             engine.start("chain", f"run-{number}", {"cluster": {"id": "c-1", "workspace": "default"}})
@@ -42,9 +44,7 @@ def measure(record: Record) -> None:
         for number in range(_RUNS):
             engine.start("chain", f"again-{number}", {"cluster": {"id": "c-1", "workspace": "default"}})
             engine.run_ready()
-        record.add(
-            "function_state_beside_1000", (time.process_time() - began) / (_RUNS * _STATES) * 1000
-        )
+        record.add("function_state_beside_1000", (time.process_time() - began) / (_RUNS * _STATES) * 1000)
         database.close()
 
 

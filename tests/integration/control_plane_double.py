@@ -80,6 +80,8 @@ class ControlPlane:
         self.downloads: list[str] = []
         self.secrets: dict[str, str] = {}
         self.follow: list[dict[str, Any]] = []
+        self.follow_version = 0
+        self.refuses_as_gateway = False
         self.calls: list[str] = []
         self.not_ready = 0
         self.gone = False
@@ -141,6 +143,13 @@ class ControlPlane:
             self._command({"type": "run", "job": spec})
             return job_id
 
+    def follow_log(self, job_id: int) -> None:
+        """Somebody begins to watch a job's log."""
+        with self.changed:
+            self.follow = [{"job": job_id, "until": time.time() + 60}]
+            self.follow_version += 1
+            self.changed.notify_all()
+
     def cancel(self, job_id: int) -> None:
         with self.changed:
             self._command({"type": "cancel", "job_id": job_id})
@@ -181,10 +190,11 @@ class ControlPlane:
         chunks = self.chunks.get(key, {})
         assert sorted(chunks) == list(range(ended["chunks"]))
         assert self.confirmed.get(key, set()) == set(chunks)
-        streams = dict.fromkeys(range(1, 6), b"")
+        pieces: dict[int, list[bytes]] = {kind: [] for kind in range(1, 6)}
         for n in sorted(chunks):
             for kind, payload in frames(chunks[n]):
-                streams[kind] += payload
+                pieces[kind].append(payload)
+        streams = {kind: b"".join(parts) for kind, parts in pieces.items()}
         for kind, name in ((1, "stdout"), (2, "stderr")):
             assert len(streams[kind]) == ended["bytes"][name]
             assert hashlib.sha256(streams[kind]).hexdigest() == ended["sha256"][name]
@@ -203,6 +213,8 @@ class ControlPlane:
             return self._join(token, body)
         rank = self.tokens.get(token)
         if rank is None:
+            if self.refuses_as_gateway:
+                return 403, {"message": "Forbidden"}
             return 401, _error("unauthorized")
         handler: Callable[[int, dict[str, Any]], dict[str, Any]] = getattr(self, f"_on_{name}")
         answer = handler(rank, body)
@@ -266,8 +278,9 @@ class ControlPlane:
                 new = [c for c in self.commands if c["seq"] > after][:100] if rank == 0 else []
                 peers_new = body["peers_version"] != self.peers_version
                 settings_new = body["settings_version"] != self.settings_version
+                follow_new = body["follow_version"] != self.follow_version
                 left = deadline - time.monotonic()
-                if new or peers_new or settings_new or left <= 0 or self._stopping or self.gone:
+                if new or peers_new or settings_new or follow_new or left <= 0 or self._stopping or self.gone:
                     break
                 self.changed.wait(left)
             self.redeliver = False
@@ -275,6 +288,7 @@ class ControlPlane:
                 "commands": new,
                 "more": False,
                 "follow": self.follow,
+                "follow_version": self.follow_version,
                 "poll_seconds": 20,
             }
             if peers_new:

@@ -37,6 +37,18 @@ def test_job_reports_status_and_environment_when_it_ends(tmp_path):
         assert not any(b"hush" in path.read_bytes() for path in nodes[0].state.rglob("*.json"))
 
 
+def test_first_output_is_shipped_while_it_runs_when_somebody_begins_to_follow(tmp_path):
+    slow = {"chunk_seconds": 600.0}
+    with cluster(tmp_path, tunables=slow) as (plane, _):
+        job = plane.submit("echo early; sleep 300", follow_until=None)
+        plane.wait_for(job, "RUNNING")
+        plane.follow_log(job)
+        eventually(lambda: plane.chunks.get((job, 0)), "a chunk of the running job")
+        assert plane.status(job) == "RUNNING"
+        plane.cancel(job)
+        plane.wait_for(job)
+
+
 def test_job_succeeds_when_it_has_no_run(tmp_path):
     with cluster(tmp_path) as (plane, _):
         job = plane.submit(None, setup="echo only this")

@@ -127,9 +127,9 @@ def test_halves_share_one_gpu_when_another_is_free():
 
 
 def test_silent_node_is_used_only_when_the_answering_ones_are_too_few():
-    nodes = [Room(0, 1.0), Room(1, 1.0, answers=False)]
+    nodes = [Room(0, 1.0, answers=False), Room(1, 1.0)]
     one, two = Demand(1, 1, 1.0, 0.0), Demand(2, 2, 1.0, 0.0)
-    assert plan([one, replace(one, job=3)], nodes, PATIENCE)[0].ranks == (0,)
+    assert plan([one, replace(one, job=3)], nodes, PATIENCE)[0].ranks == (1,)
     assert len(plan([one, replace(one, job=3)], nodes, PATIENCE)) == 1
     assert plan([two], nodes, PATIENCE)[0].ranks == (0, 1)
 

@@ -14,8 +14,9 @@ from typing import Any
 from stix.adapters.local_files import LocalObjectStore
 from stix.adapters.sqlite import SqliteStateStore
 from stix.api.v1 import ExecRequest, LaunchRequest
-from stix.application import create_machines, join_nodes, submit
 from stix.application import agents as agents_use_cases
+from stix.application import create_machines, join_nodes, submit
+from stix.application.operations import get_operation
 from stix.application.records import (
     child_records,
     cluster_by_name,
@@ -23,7 +24,6 @@ from stix.application.records import (
     job_key,
     load,
 )
-from stix.application.operations import get_operation
 from stix.application.tokens import NodePrincipal, UserPrincipal
 from stix.application.world import Limits, World
 from stix.model.cluster import Cluster, Intent, Node

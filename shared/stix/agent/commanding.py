@@ -41,6 +41,7 @@ class Commanding:
         self._accept, self._after = accept, after
         self._on_peers, self._wind_down = on_peers, wind_down
         self._wake = threading.Event()
+        self._follow_version = 0
 
     def wake(self) -> None:
         """Ask now."""
@@ -73,6 +74,7 @@ class Commanding:
             "wait": True,
             "peers_version": self._book.version,
             "settings_version": self._settings.version,
+            "follow_version": self._follow_version,
         }
 
     def _take(self, answer: Json) -> bool:
@@ -87,6 +89,9 @@ class Commanding:
             news = True
         for entry in answer.get("follow") or []:
             self._shipping.follow(int(entry["job"]), float(entry["until"]))
+        if answer.get("follow_version", self._follow_version) != self._follow_version:
+            self._follow_version = int(answer["follow_version"])
+            news = True
         commands = answer.get("commands") or []
         if commands:
             news = True

@@ -243,11 +243,13 @@ class Head:
             if job.ending_at == 0.0:  # The cancel came before a restart.
                 self._end_ranks(job, "cancelled")
             for node in job.waiting_ranks():
-                if node in self._lost_at:
-                    if now >= job.ending_at:
-                        job.give_up_on(node)
-                    else:
-                        next_at.append(job.ending_at)
+                due = job.ending_at
+                if node in job.begun and node not in self._lost_at:
+                    due += self._tunables.lost_rank_seconds  # Its processes may need long to end.
+                if now >= due:
+                    job.give_up_on(node)
+                else:
+                    next_at.append(due)
         if not job.waiting_ranks():
             job.settle(time.time())
             self._dirty[job.id] = job
@@ -267,11 +269,14 @@ class Head:
         if now < job.barrier_at:
             next_at.append(job.barrier_at)
             return
-        silent = [node for node in late if node in self._lost_at]
+        # An agent may be stuck though its line is up: the kernel keeps that open.
+        silent = [node for node in late if node in self._lost_at or node not in job.heard]
         names = ", ".join(self._name(job, node) for node in silent or late)
         problem = "did not answer" if silent else "did not reach the other ranks"
         seconds = float(job.spec.get("barrier_seconds") or 0)
         self._fail(job, f"{names} {problem} within {seconds:g} s, so the job did not start on any node")
+        for node in silent:
+            job.give_up_on(node)
 
     def _check_lost(self, job: QueuedJob, now: float, next_at: List[float]) -> None:
         for node in job.waiting_ranks():

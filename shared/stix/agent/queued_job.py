@@ -30,6 +30,7 @@ class QueuedJob:
         self.go: bool = state.get("go", False)
         self.cancelled: bool = state.get("cancelled", False)
         self.failure: Optional[Tuple[str, str]] = tuple(state["failure"]) if state.get("failure") else None
+        self.failed_rank: Optional[int] = state.get("failed_rank")
         self.ranks: Dict[int, str] = dict.fromkeys(self.nodes, statuses.PREPARING)
         self.heard: Set[int] = set()
         self.outcomes: Dict[int, str] = {}
@@ -53,11 +54,12 @@ class QueuedJob:
             "go": self.go,
             "cancelled": self.cancelled,
             "failure": self.failure,
+            "failed_rank": self.failed_rank,
         }
 
     def report(self) -> Json:
         """The wire protocol's entry."""
-        names = ("id", "status", "reason", "started_at", "ended_at")
+        names = ("id", "status", "reason", "started_at", "ended_at", "failed_rank")
         return {**{name: getattr(self, name) for name in names}, "exit_codes": list(self.exit_codes)}
 
     @property
@@ -116,8 +118,9 @@ class QueuedJob:
         self.exit_codes[self.nodes.index(node)] = message.get("code")
         if outcome != "SUCCEEDED" and not self.ending:
             reason = str(message.get("reason") or "")
+            self.failed_rank = self.nodes.index(node)
             if len(self.nodes) > 1 and reason and not reason.startswith("rank "):
-                reason = f"rank {self.nodes.index(node)}: {reason}"
+                reason = f"rank {self.failed_rank}: {reason}"
             self.failure = (outcome, reason)
 
     def _move_to(self, status: str) -> None:

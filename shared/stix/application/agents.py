@@ -19,16 +19,17 @@ from stix.application.records import (
     update,
 )
 from stix.application.tokens import NodePrincipal
-from stix.application.want import begin
+from stix.application.want import autostop_now
 from stix.application.world import World
 from stix.lifecycle.cluster import autostop_at
 from stix.model.cluster import Cluster, Heartbeat, Node
+from stix.model.errors import InvalidInputError
 from stix.model.job import Job
 from stix.model.status import ClusterStatus, JobStatus, NodeStatus, Wanted
 from stix.ports.state_store import Delete, Item, Key
 from stix.ports.surroundings import Event, connection_key
 
-__all__ = ["autostop_now", "commands", "follow_key", "report"]
+__all__ = ["commands", "follow_key", "report"]
 
 _BATCH = 100
 _DEAD_MAN_SECONDS = 3600
@@ -72,23 +73,6 @@ def report(world: World, who: NodePrincipal, request: Mapping[str, Any]) -> dict
     return {"report_seconds": world.limits.report_seconds, "wanted": str(cluster.wanted)}
 
 
-def autostop_now(world: World, cluster: Cluster) -> None:
-    """The cluster was idle for long enough: stop it, or take it down."""
-    if cluster.autostop is None:
-        return
-    idle = f"idle for {cluster.autostop.idle_minutes} minutes"
-    if cluster.autostop.down:
-        begin(
-            world, cluster, "autodown", Wanted.ABSENT, f"autodown: {idle}", status=ClusterStatus.AUTOSTOPPING
-        )
-    else:
-        begin(
-            world, cluster, "autostop", Wanted.STOPPED, f"autostop: {idle}", status=ClusterStatus.AUTOSTOPPING
-        )
-    detail = {"name": cluster.name, "down": cluster.autostop.down}
-    world.events.publish(Event("AutostopBegan", cluster.workspace, cluster.id, world.clock.now(), detail))
-
-
 def _take_facts(world: World, who: NodePrincipal, request: Mapping[str, Any], now: float) -> None:
     """What the report says of the node itself: it lives, its facts, where its peers reach it."""
     told = {name: request[name] for name in ("facts", "address", "peer_port") if request.get(name)}
@@ -111,7 +95,10 @@ def _take_facts(world: World, who: NodePrincipal, request: Mapping[str, Any], no
 
 
 def _take_job(world: World, who: NodePrincipal, entry: Mapping[str, Any], now: float) -> None:
-    reported = JobStatus(entry["status"])
+    try:
+        job_id, reported = int(entry["id"]), JobStatus(entry["status"])
+    except (KeyError, TypeError, ValueError):
+        raise InvalidInputError(f"jobs: {entry!r:.200} is not a job's id and status.") from None
     before: list[JobStatus] = []
 
     def change(job: Job) -> Job | None:
@@ -125,16 +112,21 @@ def _take_job(world: World, who: NodePrincipal, entry: Mapping[str, Any], now: f
             started_at=entry.get("started_at") or job.started_at,
             ended_at=(entry.get("ended_at") or now) if status.terminal else None,
             exit_codes=tuple(entry.get("exit_codes") or ()),
+            failed_rank=entry.get("failed_rank"),
             due_at=None if status.terminal else job.due_at,
         )
 
-    job = update(world, Job, job_key(who.workspace, who.cluster_id, int(entry["id"])), change)
-    if job is None or not before or job.status is before[0]:
+    job = update(world, Job, job_key(who.workspace, who.cluster_id, job_id), change)
+    if job is None or not before:
+        return
+    if job.status.terminal and job.secrets_key:
+        world.secrets.delete(
+            job.secrets_key
+        )  # also on a repeated report: the first may have been cut off here
+    if job.status is before[0]:
         return
     world.wake.wake(job_topic(who.cluster_id, job.id))
     if job.status.terminal:
-        if job.secrets_key:
-            world.secrets.delete(job.secrets_key)
         detail = {"job": job.id, "status": str(job.status), "reason": job.reason}
         world.events.publish(Event("JobEnded", who.workspace, who.cluster_id, now, detail))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from stix.application.end_machines import end_intent
 from stix.application.operations import note
 from stix.application.planning import accelerators_text, plan, read_plan, store_plan
 from stix.application.records import (
@@ -42,6 +43,7 @@ def rank(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     cluster = get_cluster(world, workspace, cluster_id)
     if not _launching(cluster):
         return {"outcome": "MOVED", "max_attempts": 0}
+    lease = world.clock.now() + world.limits.launch_lease_seconds
     if not cluster.plan_key:
         task = Task(num_nodes=cluster.num_nodes, resources=Resources.model_validate(cluster.requested))
         try:
@@ -51,7 +53,7 @@ def rank(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
             update(world, Cluster, cluster_key(workspace, cluster_id), lambda c: c.changed(reason=reason))
             return {"outcome": "NO_OFFER", "max_attempts": 0}
         key = store_plan(world, workspace, cluster_id, ranked)
-        save(world, cluster.changed(plan_key=key, offers=len(ranked)))
+        save(world, cluster.changed(plan_key=key, offers=len(ranked), due_at=lease))
         first = ranked[0].offer
         price = f"{first.price:.4g} USD/h" if first.price else "free"
         chosen = f"{first.place if first.cloud != first.region else first.cloud} {first.instance_type}"
@@ -75,7 +77,7 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     offer = offers[cluster.attempt].offer
     intent = _intent(world, cluster, offer)
     if intent.status is IntentStatus.CREATED:
-        return {"outcome": "CREATED", "boot_seconds": boot}
+        return {"outcome": _expect_nodes(world, cluster, intent), "boot_seconds": boot}
     if intent.status is not IntentStatus.PENDING:
         refuse_attempt(world, cluster, intent.status, intent.reason)
         return {"outcome": "REFUSED", "boot_seconds": boot}
@@ -88,13 +90,15 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
         raise
     except ProviderError as error:
         _record_outcome(world, intent.changed(status=IntentStatus.REFUSED, reason=error.message))
+        world.secrets.delete(_join_reference(intent))
         refuse_attempt(world, cluster, error.code, error.message)
         note(world, workspace, cluster.operation_id, f"{offer.place} refused: {error.message}")
         if isinstance(error, InvalidRequestError):
             return {"outcome": "EXHAUSTED", "boot_seconds": boot}
         return {"outcome": "REFUSED", "boot_seconds": boot}
-    _record_created(world, cluster, intent, machine_ids)
-    return {"outcome": "CREATED", "boot_seconds": boot}
+    intent = intent.changed(status=IntentStatus.CREATED, machine_ids=tuple(machine_ids))
+    _record_outcome(world, intent)
+    return {"outcome": _expect_nodes(world, cluster, intent), "boot_seconds": boot}
 
 
 def machine_tags(world: World, cluster: Cluster, attempt: int, token: str) -> dict[str, str]:
@@ -153,8 +157,6 @@ def _intent(world: World, cluster: Cluster, offer: Offer) -> Intent:
     parts = (world.deployment, cluster.id, str(cluster.attempt), offer.place, offer.instance_type)
     token = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
     joining = join_token(cluster.workspace, cluster.id, cluster.attempt, world.ids.secret())
-    # The token must be at hand before the intent says that a call may have been made with it.
-    world.secrets.put(_join_reference(cluster, cluster.attempt), {"token": joining})
     intent = Intent(
         workspace=cluster.workspace,
         cluster_id=cluster.id,
@@ -166,19 +168,26 @@ def _intent(world: World, cluster: Cluster, offer: Offer) -> Intent:
         count=cluster.num_nodes,
         join_hash=hash_token(joining),
     )
+    # The token must be at hand before the intent says that a call may have been made with it.
+    world.secrets.put(_join_reference(intent), {"token": joining})
     _remember_place(world, Place(offer.cloud, offer.region), now)
-    return save(world, intent)
+    try:
+        return save(world, intent)
+    except VersionConflictError:
+        world.secrets.delete(_join_reference(intent))
+        raise
 
 
-def _join_reference(cluster: Cluster, attempt: int) -> str:
-    return f"join/{cluster.workspace}/{cluster.id}/{attempt}"
+def _join_reference(intent: Intent) -> str:
+    """Where the gang's join token is until its machines are made; one per intent that anybody tried to write."""
+    return f"join/{intent.workspace}/{intent.cluster_id}/{intent.attempt}-{intent.join_hash[:16]}"
 
 
 def _call_provider(world: World, cluster: Cluster, intent: Intent) -> list[str]:
     provider = world.compute.get(intent.offer.cloud)
     if provider is None:
         raise InvalidRequestError(f"{intent.offer.cloud} is no longer configured.", hint="See `stix check`.")
-    joining = world.secrets.get(_join_reference(cluster, intent.attempt))["token"]
+    joining = world.secrets.get(_join_reference(intent))["token"]
     return provider.create(
         GangRequest(
             token=intent.token,
@@ -199,12 +208,16 @@ def _record_outcome(world: World, intent: Intent) -> None:
     world.store.transact([put(intent.changed(due_at=None), unconditional=True)])
 
 
-def _record_created(world: World, cluster: Cluster, intent: Intent, machine_ids: list[str]) -> None:
+def _expect_nodes(world: World, cluster: Cluster, intent: Intent) -> str:
+    """A node for each machine that was accepted. Idempotent; CREATED, or MOVED where the cluster ended meanwhile:
+    then the machines end too. The teardown looks the other way round, at intents after its last write."""
     now = world.clock.now()
+    if get_cluster(world, cluster.workspace, cluster.id).ended:
+        end_intent(world, intent, "its cluster ended")
+        return "MOVED"
     boot_deadline = now + world.limits.boot_seconds
-    _record_outcome(world, intent.changed(status=IntentStatus.CREATED, machine_ids=tuple(machine_ids)))
     known = {node.rank: node for node in child_records(world, Node, cluster.workspace, cluster.id)}
-    for index, machine_id in enumerate(machine_ids):
+    for index, machine_id in enumerate(intent.machine_ids):
         old = known.get(index)
         if old is not None and old.machine_id == machine_id:
             continue
@@ -232,9 +245,11 @@ def _record_created(world: World, cluster: Cluster, intent: Intent, machine_ids:
         )
 
     update(world, Cluster, cluster_key(cluster.workspace, cluster.id), change)
-    world.secrets.delete(_join_reference(cluster, intent.attempt))
-    detail = {"machines": list(machine_ids), "place": intent.offer.place, "price": intent.offer.price}
+    world.secrets.delete(_join_reference(intent))
+    machines = list(intent.machine_ids)
+    detail = {"machines": machines, "place": intent.offer.place, "price": intent.offer.price}
     world.events.publish(Event("MachinesCreated", cluster.workspace, cluster.id, now, detail))
+    return "CREATED"
 
 
 def _remember_place(world: World, place: Place, now: float) -> None:

@@ -13,6 +13,9 @@ from stix.ports.compute import Compute, Machine, MachineState, Place
 
 __all__ = ["end_intent", "machines_of", "open_intents", "provider_of"]
 
+_CREATE_SECONDS = 150.0
+"""Above the time-out of a create call."""
+
 
 def provider_of(world: World, intent: Intent) -> tuple[Compute, Place]:
     """Who made an intent's machines, and where they are listed."""
@@ -50,6 +53,8 @@ def end_intent(world: World, intent: Intent, reason: str) -> None:
     """
     provider, place = provider_of(world, intent)
     machines = machines_of(world, intent)
+    if intent.status is IntentStatus.PENDING and not machines:
+        _await_outcome(world, intent)
     left = _remaining(machines)
     if left:
         provider.terminate(place, [machine.id for machine in left])
@@ -60,6 +65,12 @@ def end_intent(world: World, intent: Intent, reason: str) -> None:
     ids = intent.machine_ids or tuple(machine.id for machine in machines)
     ended = intent.changed(status=IntentStatus.ENDED, machine_ids=ids, reason=reason, due_at=None)
     world.store.transact([put(ended, unconditional=True)])
+
+
+def _await_outcome(world: World, intent: Intent) -> None:
+    """A create call that was begun before the cluster was wanted otherwise may still be answered."""
+    if world.clock.now() - intent.created_at < _CREATE_SECONDS:
+        raise NotYetTerminatedError("The machines may still be being created.")
 
 
 def _remaining(machines: Iterable[Machine]) -> list[Machine]:

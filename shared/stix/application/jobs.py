@@ -134,16 +134,21 @@ def end_job(world: World, job: Job, status: JobStatus, reason: str) -> None:
     """End a job that its agent can no longer speak for. One that has ended stays as it is."""
     now = world.clock.now()
 
-    def change(current: Job) -> Job | None:
-        if current.status.terminal:
-            return None
-        return current.changed(status=status, reason=reason, ended_at=now, due_at=None)
+    changed: list[Job] = []
 
+    def change(current: Job) -> Job | None:
+        ended = current.changed(status=status, reason=reason, ended_at=now, due_at=None)
+        changed[:] = [] if current.status.terminal else [ended]
+        return changed[0] if changed else None
+
+    if job.secrets_key:
+        # Before the end is written: after it nobody would come back for them.
+        world.secrets.delete(job.secrets_key)
     ended = update(world, Job, job_key(job.workspace, job.cluster_id, job.id), change)
     if ended is None:
         raise ConflictError(f"job {job.id} is not stored")
-    if job.secrets_key:
-        world.secrets.delete(job.secrets_key)
+    if not changed:
+        return
     world.wake.wake(job_topic(job.cluster_id, job.id))
     detail = {"job": job.id, "status": str(ended.status), "reason": ended.reason}
     world.events.publish(Event("JobEnded", job.workspace, job.cluster_id, now, detail))

@@ -11,7 +11,17 @@ from stix.model.operation import MAX_PROGRESS, Operation, Progress
 from stix.model.status import OperationStatus
 from stix.ports.surroundings import Event
 
-__all__ = ["error_body", "finish", "get_operation", "list_operations", "note", "topic"]
+__all__ = [
+    "announce_end",
+    "ended_operation",
+    "error_body",
+    "find_operation",
+    "finish",
+    "get_operation",
+    "list_operations",
+    "note",
+    "topic",
+]
 
 
 def topic(operation_id: str) -> str:
@@ -52,24 +62,43 @@ def finish(
     """End an operation; one that has ended stays as it is."""
     if not operation_id:
         return
-    now = world.clock.now()
+    changed: list[Operation] = []
 
     def change(operation: Operation) -> Operation | None:
-        if operation.status.terminal:
-            return None
-        return operation.changed(
-            status=status,
-            ended_at=now,
-            due_at=None,
-            error=None if error is None else error_body(error),
-            expires_at=now + world.limits.retention_seconds,
-        )
+        changed[:] = [] if operation.status.terminal else [ended_operation(world, operation, status, error)]
+        return changed[0] if changed else None
 
     ended = update(world, Operation, operation_key(workspace, operation_id), change)
-    world.wake.wake(topic(operation_id))
-    if ended is not None:
-        detail = {"verb": ended.verb, "cluster": ended.cluster_name, "status": str(ended.status)}
-        world.events.publish(Event("OperationEnded", workspace, operation_id, now, detail))
+    if ended is not None and changed:
+        announce_end(world, ended)
+
+
+def ended_operation(
+    world: World, operation: Operation, status: OperationStatus, error: StixError | None = None
+) -> Operation:
+    """The operation as it has ended now, to be written."""
+    now = world.clock.now()
+    return operation.changed(
+        status=status,
+        ended_at=now,
+        due_at=None,
+        error=None if error is None else error_body(error),
+        expires_at=now + world.limits.retention_seconds,
+    )
+
+
+def announce_end(world: World, operation: Operation) -> None:
+    """Tell whoever waits for an operation, after its end was written."""
+    world.wake.wake(topic(operation.id))
+    detail = {"verb": operation.verb, "cluster": operation.cluster_name, "status": str(operation.status)}
+    event = Event("OperationEnded", operation.workspace, operation.id, world.clock.now(), detail)
+    world.events.publish(event)
+
+
+def find_operation(world: World, workspace: str, operation_id: str) -> Operation | None:
+    """The operation, None where there is none (any more)."""
+    item = world.store.get(operation_key(workspace, operation_id)) if operation_id else None
+    return None if item is None else load(Operation, item)
 
 
 def get_operation(world: World, workspace: str, operation_id: str) -> Operation:

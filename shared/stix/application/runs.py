@@ -5,7 +5,11 @@ from __future__ import annotations
 from stix.application.world import World
 from stix.model.cluster import Cluster
 
-__all__ = ["start_run"]
+__all__ = ["RUN_BEGINS_SECONDS", "start_run"]
+
+RUN_BEGINS_SECONDS = 60.0
+"""A run whose first step was not seen within it is started again: whoever accepted the request may have died
+between its write and the start. The first step takes the longer lease."""
 
 
 def start_run(world: World, machine: str, cluster: Cluster) -> bool:

@@ -6,13 +6,13 @@ from typing import Any
 
 from stix.application.end_machines import end_intent, machines_of, open_intents, provider_of
 from stix.application.jobs import end_job
-from stix.application.operations import finish, note
+from stix.application.lost_machines import all_running, record_health, replace_lost
+from stix.application.operations import announce_end, ended_operation, find_operation, finish, note
 from stix.application.records import (
     child_records,
     cluster_by_name,
     cluster_key,
     get_cluster,
-    heartbeat_key,
     name_held_by,
     node_key,
     put,
@@ -21,13 +21,16 @@ from stix.application.records import (
 )
 from stix.application.world import World
 from stix.model.cluster import Cluster, Intent, Node
-from stix.model.errors import InvalidRequestError, NotYetTerminatedError
+from stix.model.errors import ConflictError, InvalidRequestError, NotYetTerminatedError
 from stix.model.job import Job
 from stix.model.status import ClusterStatus, JobStatus, NodeStatus, OperationStatus, Wanted
 from stix.ports.compute import Machine, MachineState, StopsMachines
+from stix.ports.state_store import VersionConflictError
 from stix.ports.surroundings import Event
 
 __all__ = ["close", "confirm", "settle"]
+
+_TRIES = 12
 
 _NODE_STATUS = {
     MachineState.STOPPED: NodeStatus.STOPPED,
@@ -40,11 +43,12 @@ def settle(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     """Tell the provider what is wanted. Raises ``NotYetTerminatedError`` while machines are going."""
     cluster = get_cluster(world, workspace, cluster_id)
     if cluster.ended:
+        _end_machines(world, cluster)
         return {"outcome": "MOVED"}
+    _take_lease(world, cluster)
     match cluster.wanted:
         case Wanted.ABSENT:
-            for intent in open_intents(world, cluster):
-                end_intent(world, intent, "taken down")
+            _end_machines(world, cluster)
         case Wanted.STOPPED:
             for intent in open_intents(world, cluster):
                 _stop(world, intent)
@@ -60,29 +64,32 @@ def confirm(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     """
     cluster = get_cluster(world, workspace, cluster_id)
     if cluster.ended:
+        _end_machines(world, cluster)
         return {"wanted": "NOTHING"}
     match cluster.wanted:
         case Wanted.ABSENT:
-            for intent in open_intents(world, cluster):
-                end_intent(world, intent, "taken down")
+            _end_machines(world, cluster)
             close(world, cluster, reason="taken down")
+            # A create call that was under way sees the closed cluster, or is seen here.
+            _end_machines(world, cluster)
             return {"wanted": "ABSENT"}
         case Wanted.STOPPED:
             _confirm_stopped(world, cluster)
             return {"wanted": "STOPPED"}
         case Wanted.UP:
-            joins = cluster.status is ClusterStatus.INIT and cluster.offer is not None
-            return {"wanted": "UP" if joins and _expecting(world, cluster) else "NOTHING"}
+            if cluster.status is not ClusterStatus.INIT or cluster.offer is None:
+                return {"wanted": "NOTHING"}
+            if all_running(world, cluster):
+                return {"wanted": "UP"}
+            replace_lost(world, cluster)
+            return {"wanted": "NOTHING"}
 
 
 def close(world: World, cluster: Cluster, *, reason: str) -> None:
-    """The last step of a cluster whose machines are all gone: jobs, nodes, name, operation. Idempotent."""
+    """The last step of a cluster whose machines are all gone: jobs, nodes, then in one transaction the cluster,
+    its name and its operation, so that whoever saw the end can use the name. Idempotent."""
+    _end_jobs(world, cluster)
     now = world.clock.now()
-    for job in unfinished(child_records(world, Job, cluster.workspace, cluster.id)):
-        if cluster.offer is None:
-            end_job(world, job, JobStatus.FAILED_DRIVER, reason)
-        else:
-            end_job(world, job, JobStatus.CANCELLED, "the cluster was taken down")
     keep_until = now + world.limits.retention_seconds
     for node in child_records(world, Node, cluster.workspace, cluster.id):
         if node.status is not NodeStatus.TERMINATED:
@@ -90,19 +97,60 @@ def close(world: World, cluster: Cluster, *, reason: str) -> None:
                 status=NodeStatus.TERMINATED, token_hash="", since=now, due_at=None, expires_at=keep_until
             )
             world.store.transact([put(ended, unconditional=True)])
-    finish(world, cluster.workspace, cluster.operation_id, OperationStatus.SUCCEEDED)
-    current = get_cluster(world, cluster.workspace, cluster.id)
-    if current.ended:
+    for _ in range(_TRIES):
+        current = get_cluster(world, cluster.workspace, cluster.id)
+        if current.ended:
+            return
+        final = current.changed(
+            status=ClusterStatus.TERMINATED,
+            wanted=Wanted.ABSENT,
+            reason=reason,
+            since=now,
+            due_at=None,
+            expires_at=keep_until,
+        )
+        writes = [put(final)]
+        holder = cluster_by_name(world, cluster.workspace, cluster.name)
+        if holder is not None and holder.id == cluster.id:
+            writes.append(name_held_by(world, cluster.workspace, cluster.name, "", expires_at=keep_until))
+        operation = find_operation(world, current.workspace, current.operation_id)
+        if operation is not None and not operation.status.terminal:
+            operation = ended_operation(world, operation, OperationStatus.SUCCEEDED)
+            writes.append(put(operation))
+        try:
+            world.store.transact(writes)
+        except VersionConflictError:
+            continue
+        if operation is not None:
+            announce_end(world, operation)
+        event = Event("ClusterEnded", cluster.workspace, cluster.id, now, {"name": cluster.name})
+        world.events.publish(event)
         return
-    final = current.changed(
-        status=ClusterStatus.TERMINATED, reason=reason, since=now, due_at=None, expires_at=keep_until
-    )
-    writes = [put(final)]
-    holder = cluster_by_name(world, cluster.workspace, cluster.name)
-    if holder is not None and holder.id == cluster.id:
-        writes.append(name_held_by(world, cluster.workspace, cluster.name, "", expires_at=keep_until))
-    world.store.transact(writes)
-    world.events.publish(Event("ClusterEnded", cluster.workspace, cluster.id, now, {"name": cluster.name}))
+    raise ConflictError(f"{cluster.name} is being changed by others too often.", code="busy")
+
+
+def _end_jobs(world: World, cluster: Cluster) -> None:
+    """What has not ended failed with its launch, or was cancelled with its cluster."""
+    status, reason = JobStatus.CANCELLED, "the cluster was taken down"
+    operation = find_operation(world, cluster.workspace, cluster.operation_id)
+    if operation is not None and operation.status is OperationStatus.FAILED and operation.error is not None:
+        status, reason = JobStatus.FAILED_DRIVER, str(operation.error["message"])
+    for job in unfinished(child_records(world, Job, cluster.workspace, cluster.id)):
+        end_job(world, job, status, reason)
+
+
+def _end_machines(world: World, cluster: Cluster) -> None:
+    for intent in open_intents(world, cluster):
+        end_intent(world, intent, "taken down")
+
+
+def _take_lease(world: World, cluster: Cluster) -> None:
+    """The run that was accepted has begun: no other one is needed for as long as it may take."""
+    until = world.clock.now() + world.limits.launch_lease_seconds
+    if cluster.due_at is not None and cluster.due_at > until - world.limits.launch_lease_seconds / 2:
+        return
+    key = cluster_key(cluster.workspace, cluster.id)
+    update(world, Cluster, key, lambda current: None if current.ended else current.changed(due_at=until))
 
 
 def _stop(world: World, intent: Intent) -> None:
@@ -152,71 +200,15 @@ def _revive(world: World, cluster: Cluster) -> None:
         if any(machine.state is MachineState.STOPPING for machine in there):
             raise NotYetTerminatedError("A machine is still stopping.")
         if cluster.status is ClusterStatus.INIT and stopped and isinstance(provider, StopsMachines):
+            # Their nodes are down from here on, also where they had not been seen to stop.
+            _record_machines(world, cluster, there)
             provider.start(place, stopped)
             there = provider.describe(place, [machine.id for machine in there])
             note(world, cluster.workspace, cluster.operation_id, f"Started {len(stopped)} stopped machines.")
         machines.extend(there)
     _record_machines(world, cluster, machines)
     if cluster.status is ClusterStatus.UP:
-        _record_health(world, cluster, machines)
-
-
-def _record_health(world: World, cluster: Cluster, machines: list[Machine]) -> None:
-    """A cluster that was UP and whose nodes fell silent: the provider's word decides."""
-    now = world.clock.now()
-    lost = [
-        machine for machine in machines if machine.state not in (MachineState.PENDING, MachineState.RUNNING)
-    ]
-    if not lost:
-        _mark_silent(world, cluster)
-        return
-    all_stopped = len(lost) == len(machines) and all(m.state is MachineState.STOPPED for m in lost)
-    why = lost[0].reason or f"{lost[0].id} is {lost[0].state}"
-    for job in unfinished(child_records(world, Job, cluster.workspace, cluster.id)):
-        end_job(world, job, JobStatus.FAILED_DRIVER, f"a node was lost: {why}")
-
-    def change(current: Cluster) -> Cluster | None:
-        if current.wanted is not Wanted.UP or current.status is not ClusterStatus.UP:
-            return None
-        if all_stopped:
-            return current.changed(
-                status=ClusterStatus.STOPPED, wanted=Wanted.STOPPED, reason=why, since=now, due_at=now + 3600
-            )
-        reason = f"a node was lost: {why}"
-        return current.changed(status=ClusterStatus.INIT, reason=reason, since=now, due_at=now + 300)
-
-    update(world, Cluster, cluster_key(cluster.workspace, cluster.id), change)
-
-
-def _mark_silent(world: World, cluster: Cluster) -> None:
-    """The provider says running, the agent says nothing: UNREACHABLE, with a moment to look again."""
-    now = world.clock.now()
-    horizon = now - world.limits.lost_seconds
-    silent = []
-    for node in child_records(world, Node, cluster.workspace, cluster.id):
-        beat = world.store.get(heartbeat_key(node.workspace, node.cluster_id, node.rank))
-        seen = float(beat.body["last_seen"]) if beat is not None else 0.0
-        if seen < horizon:
-            silent.append(str(node.rank))
-            if node.status is NodeStatus.UP:
-                update(
-                    world,
-                    Node,
-                    node_key(node.workspace, node.cluster_id, node.rank),
-                    lambda n: n.changed(status=NodeStatus.UNREACHABLE, reason="no report", since=now),
-                )
-    reason = f"node {', '.join(silent)} does not report; its provider says that it runs" if silent else ""
-    update(
-        world,
-        Cluster,
-        cluster_key(cluster.workspace, cluster.id),
-        lambda c: c.changed(reason=reason, due_at=now + world.limits.lost_seconds),
-    )
-
-
-def _expecting(world: World, cluster: Cluster) -> bool:
-    machines = [machine for intent in open_intents(world, cluster) for machine in machines_of(world, intent)]
-    return bool(machines) and all(m.state in (MachineState.PENDING, MachineState.RUNNING) for m in machines)
+        record_health(world, cluster, machines)
 
 
 def _record_machines(world: World, cluster: Cluster, machines: list[Machine]) -> None:

@@ -7,16 +7,17 @@ from typing import Any
 from stix.api.v1 import ExecRequest, FileMount, LaunchRequest, TaskRequest
 from stix.application.idempotency import Once
 from stix.application.jobs import command_put, counter_key, new_job, numbered, store_spec
+from stix.application.operations import finish
 from stix.application.planning import plan
 from stix.application.records import cluster_by_name, name_held_by, put
-from stix.application.runs import start_run
+from stix.application.runs import RUN_BEGINS_SECONDS, start_run
 from stix.application.tokens import UserPrincipal, hash_token
 from stix.application.uploads import mount_source
 from stix.application.wakes import wake_nodes
 from stix.application.world import World
 from stix.model.autostop import Autostop
 from stix.model.cluster import Cluster
-from stix.model.errors import ConflictError, InvalidInputError, NotFoundError
+from stix.model.errors import ConflictError, InvalidInputError, NotFoundError, StixError
 from stix.model.job import Job
 from stix.model.operation import Operation, Progress
 from stix.model.resources import Resources
@@ -66,7 +67,7 @@ def launch(world: World, who: UserPrincipal, request: LaunchRequest, key: str | 
         task = read_task(request)
         existing = None if request.cluster is None else cluster_by_name(world, who.workspace, request.cluster)
         try:
-            if existing is None:
+            if existing is None or existing.ended:
                 return _launch_new(world, who, request, task, once)
             return _launch_on(world, who, request, task, once, existing)
         except VersionConflictError:
@@ -95,7 +96,9 @@ def execute(
         try:
             job, writes = _job_writes(world, who, cluster, request, task, run_setup=False, own_cpus=True)
             answer = {"cluster": name, "job_id": job.id}
-            world.store.transact([*writes, *once.record(answer)])
+            # The cluster's version goes with it: a stop that came first is noticed, one that comes now sees the job.
+            used = cluster.changed(last_use=_last_use(task))
+            _commit(world, job, [put(used), *writes, *once.record(answer)])
         except VersionConflictError:
             continue
         wake_nodes(world, cluster)
@@ -132,7 +135,7 @@ def _launch_new(
         since=now,
         reason="waiting for an offer",
         created_at=now,
-        due_at=now + world.limits.launch_lease_seconds,
+        due_at=now + RUN_BEGINS_SECONDS,
         user=who.user,
         num_nodes=task.num_nodes,
         requested=task.resources.to_config(),
@@ -157,7 +160,7 @@ def _launch_new(
     )
     answer = {"operation_id": operation_id, "cluster": name, "job_id": job.id, "created": True}
     pointer = name_held_by(world, who.workspace, name, cluster_id)
-    world.store.transact([pointer, put(cluster), put(operation), *writes, *once.record(answer)])
+    _commit(world, job, [pointer, put(cluster), put(operation), *writes, *once.record(answer)])
     start_run(world, "launch", cluster.changed(version=1))
     detail = {"name": name, "user": who.user, "num_nodes": task.num_nodes}
     world.events.publish(Event("ClusterRequested", who.workspace, cluster_id, now, detail))
@@ -203,8 +206,10 @@ def _launch_on(
         progress=(Progress(at=now, message=f"Cluster {cluster.name} is {cluster.status}: reusing it."),),
     )
     answer = {"operation_id": operation_id, "cluster": cluster.name, "job_id": job.id, "created": False}
-    world.store.transact([put(changed), put(operation), *writes, *once.record(answer)])
+    _commit(world, job, [put(changed), put(operation), *writes, *once.record(answer)])
     if start:
+        superseded = StixError("Another request came: launch.", code="superseded")
+        finish(world, who.workspace, cluster.operation_id, OperationStatus.CANCELLED, superseded)
         start_run(world, "terminate", changed.changed(version=changed.version + 1))
     wake_nodes(world, cluster)
     return answer
@@ -218,7 +223,7 @@ def starting(world: World, cluster: Cluster, operation_id: str) -> dict[str, Any
         "status": ClusterStatus.INIT,
         "reason": "starting",
         "since": now,
-        "due_at": now + world.limits.launch_lease_seconds,
+        "due_at": now + RUN_BEGINS_SECONDS,
         "operation_id": operation_id,
         "settings_version": cluster.settings_version + 1,
         "failures": 0,
@@ -263,6 +268,16 @@ def _job_writes(
         who.workspace, cluster.id, seq, {"type": "run", "job_id": job_id}, world.clock.now()
     )
     return job, [counting, put(job), command]
+
+
+def _commit(world: World, job: Job, writes: list[Write]) -> None:
+    """Write all or nothing. Raises ``VersionConflictError``, and then the job's secrets are gone as well."""
+    try:
+        world.store.transact(writes)
+    except VersionConflictError:
+        if job.secrets_key:
+            world.secrets.delete(job.secrets_key)
+        raise
 
 
 def _mount(world: World, workspace: str, mount: FileMount | None) -> dict[str, Any] | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from stix.application.agents import autostop_now
 from stix.application.create_machines import PLACE_WORKSPACE
 from stix.application.jobs import JOB_CHECK_SECONDS, end_job
+from stix.application.join_nodes import hand_over
 from stix.application.operations import finish, note
 from stix.application.records import (
     child_records,
@@ -18,13 +20,14 @@ from stix.application.records import (
 )
 from stix.application.runs import start_run
 from stix.application.sweep_orphans import PLACE_SECONDS
+from stix.application.want import autostop_now
 from stix.application.world import World
 from stix.lifecycle.cluster import ClusterAction, decide_cluster
 from stix.model.cluster import Cluster, Heartbeat, Intent, Node
-from stix.model.errors import StixError, UnavailableError
+from stix.model.errors import UnavailableError
 from stix.model.job import Job
 from stix.model.operation import Operation
-from stix.model.status import ClusterStatus, JobStatus, NodeStatus, OperationStatus, Wanted
+from stix.model.status import ClusterStatus, IntentStatus, JobStatus, NodeStatus, OperationStatus, Wanted
 from stix.ports.state_store import SHARDS, DueItem, Item, Key, VersionConflictError
 from stix.ports.surroundings import Event
 
@@ -37,12 +40,15 @@ __all__ = [
     "sweep",
 ]
 
+logger = logging.getLogger(__name__)
+
 _PER_SHARD = 50
 ORPHANS_EVERY_SECONDS = 600.0
 ORPHANS_QUIET_SECONDS = 3600.0
 BUSY_SECONDS = 2 * 86400.0
 _MAX_FAILURES = 5
 _NODE_CHECK_SECONDS = 900.0
+_POSTPONE_SECONDS = 300.0
 
 
 def sweep(world: World) -> dict[str, Any]:
@@ -57,9 +63,13 @@ def sweep(world: World) -> dict[str, Any]:
                 oldest = min(oldest, entry.due_at)
                 try:
                     counts[kind] += _look(world, entry, look, now)
-                except (VersionConflictError, StixError):
-                    # Somebody moved it, or it cannot be handled now: the next sweep brings it back.
+                except VersionConflictError:
+                    skipped += 1  # somebody moved it
+                except Exception:
+                    # One item that cannot be handled must not keep the others waiting, now or next time.
+                    logger.exception("item could not be swept", extra={"key": str(entry.key)})
                     skipped += 1
+                    _postpone(world, entry.key, now)
     started = _start_orphan_sweep(world, now)
     return {
         "looked_at": counts,
@@ -77,6 +87,13 @@ def _look(world: World, entry: DueItem, look: Callable[[World, Item, float], Non
     return 1
 
 
+def _postpone(world: World, key: Key, now: float) -> None:
+    item = world.store.get(key)
+    if item is not None and item.live:
+        with suppress(VersionConflictError):
+            world.store.put(item.changed(due_at=now + _POSTPONE_SECONDS))
+
+
 def _cluster(world: World, item: Item, now: float) -> None:
     cluster = load(Cluster, item)
     beats = child_records(world, Heartbeat, cluster.workspace, cluster.id)
@@ -85,7 +102,9 @@ def _cluster(world: World, item: Item, now: float) -> None:
         cluster, beats, now, lease=limits.launch_lease_seconds, lost_seconds=limits.lost_seconds
     )
     # The claim: whoever writes this owns the next step, and its version names the run.
-    claimed = save(world, cluster.changed(due_at=decision.look_again_at))
+    healthy = decision.action is ClusterAction.LEAVE and cluster.status is ClusterStatus.UP
+    reason = "" if healthy else cluster.reason
+    claimed = save(world, cluster.changed(due_at=decision.look_again_at, reason=reason))
     match decision.action:
         case ClusterAction.LAUNCH:
             start_run(world, "launch", claimed)
@@ -123,15 +142,35 @@ def _operation(world: World, item: Item, now: float) -> None:
     owner = world.store.get(cluster_key(operation.workspace, operation.cluster_id))
     cluster = None if owner is None else load(Cluster, owner)
     if cluster is not None and not cluster.ended and cluster.operation_id == operation.id:
+        if _settled(world, cluster):
+            return
         save(world, operation.changed(due_at=now + world.limits.launch_lease_seconds))
         return
     error = UnavailableError("What this operation worked on was settled otherwise.", code="superseded")
     finish(world, operation.workspace, operation.id, OperationStatus.CANCELLED, error)
 
 
+def _settled(world: World, cluster: Cluster) -> bool:
+    """Whether the cluster is what its operation asked for; then what a run that died left undone is done."""
+    match cluster.wanted, cluster.status:
+        case Wanted.UP, ClusterStatus.UP:
+            hand_over(world, cluster.workspace, cluster.id)
+        case Wanted.STOPPED, ClusterStatus.STOPPED:
+            finish(world, cluster.workspace, cluster.operation_id, OperationStatus.SUCCEEDED)
+        case _:
+            return False
+    return True
+
+
 def _intent(world: World, item: Item, now: float) -> None:
-    """An intent without an outcome belongs to a cluster that is being launched or taken down again."""
-    save(world, load(Intent, item).changed(due_at=now + world.limits.launch_lease_seconds))
+    """An intent without an outcome belongs to a cluster that is being launched or taken down again; what one
+    of an ended cluster may have made is found by its tags."""
+    intent = load(Intent, item)
+    owner = world.store.get(cluster_key(intent.workspace, intent.cluster_id))
+    if owner is None or load(Cluster, owner).ended:
+        save(world, intent.changed(status=IntentStatus.ENDED, reason="its cluster ended", due_at=None))
+        return
+    save(world, intent.changed(due_at=now + world.limits.launch_lease_seconds))
 
 
 KINDS: dict[str, Callable[[World, Item, float], None]] = {
@@ -175,7 +214,10 @@ def record_failure(world: World, workspace: str, cluster_id: str, failure: dict[
         failures = cluster.failures + 1
         wait = min(3600.0, 30.0 * 2**failures)
         wanted = cluster.wanted
-        if failures >= _MAX_FAILURES and cluster.status is ClusterStatus.INIT and wanted is Wanted.UP:
+        if _hopeless(cluster):
+            # First the verdict, then the teardown: a step that dies in between is made again from here.
+            error = UnavailableError(f"Gave up after {failures} failed runs. {reason}", code="launch_failed")
+            finish(world, workspace, cluster.operation_id, OperationStatus.FAILED, error)
             wanted, wait = Wanted.ABSENT, 1.0
         return cluster.changed(failures=failures, reason=reason, due_at=now + wait, wanted=wanted)
 
@@ -183,7 +225,9 @@ def record_failure(world: World, workspace: str, cluster_id: str, failure: dict[
     if cluster is None or cluster.ended:
         return {"outcome": "MOVED"}
     note(world, workspace, cluster.operation_id, f"A step failed and will be tried again: {reason}")
-    if cluster.wanted is Wanted.ABSENT and cluster.failures == _MAX_FAILURES:
-        error = UnavailableError(f"Gave up after {_MAX_FAILURES} failed runs. {reason}", code="launch_failed")
-        finish(world, workspace, cluster.operation_id, OperationStatus.FAILED, error)
     return {"outcome": "RECORDED"}
+
+
+def _hopeless(cluster: Cluster) -> bool:
+    launching = cluster.status is ClusterStatus.INIT and cluster.wanted is Wanted.UP
+    return launching and cluster.failures + 1 >= _MAX_FAILURES

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from stix.application.create_machines import PLACE_WORKSPACE
-from stix.application.records import intent_key, load
+from stix.application.records import cluster_key, intent_key, load
 from stix.application.world import World
-from stix.model.cluster import Intent
+from stix.model.cluster import Cluster, Intent
 from stix.model.status import IntentStatus
 from stix.ports.compute import Machine, Place
 from stix.ports.state_store import Item, Key, VersionConflictError
@@ -67,13 +67,15 @@ def sweep_place(world: World, cloud: str, region: str) -> dict[str, Any]:
 
 
 def _known(world: World, machine: Machine) -> bool:
-    """The table has an open intent with the token in the machine's tags."""
+    """The table has an open intent with the token in the machine's tags, of a cluster that has not ended."""
     workspace, cluster_id = machine.tags.get("stix-workspace"), machine.tags.get("stix-cluster")
     attempt = machine.tags.get("stix-attempt", "")
     if not workspace or not cluster_id or not attempt.isdigit():
         return False
-    item = world.store.get(intent_key(workspace, cluster_id, int(attempt)))
-    if item is None:
+    item, owner = world.store.get_many(
+        [intent_key(workspace, cluster_id, int(attempt)), cluster_key(workspace, cluster_id)]
+    )
+    if item is None or owner is None or load(Cluster, owner).ended:
         return False
     intent = load(Intent, item)
     open_intent = intent.status in (IntentStatus.PENDING, IntentStatus.CREATED)

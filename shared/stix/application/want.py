@@ -7,29 +7,32 @@ from typing import Any
 from stix.api.v1 import Autostop as AutostopField
 from stix.application.idempotency import Once
 from stix.application.join_nodes import fail_waiting
-from stix.application.operations import finish
-from stix.application.records import cluster_key, load, put
-from stix.application.runs import start_run
+from stix.application.operations import find_operation, finish
+from stix.application.records import cluster_key, heartbeat_key, load, put
+from stix.application.runs import RUN_BEGINS_SECONDS, start_run
 from stix.application.settle_cluster import close
 from stix.application.submit import existing_cluster, starting
 from stix.application.tokens import UserPrincipal
 from stix.application.wakes import wake_nodes
 from stix.application.world import World
+from stix.lifecycle.cluster import autostop_at
 from stix.model.autostop import Autostop
 from stix.model.cluster import Cluster
 from stix.model.errors import ConflictError, InvalidInputError, StixError
+from stix.model.job import Job
 from stix.model.operation import Operation, Progress
 from stix.model.status import ClusterStatus, OperationStatus, Wanted
 from stix.ports.compute import StopsMachines
 from stix.ports.state_store import VersionConflictError
+from stix.ports.surroundings import Event
 
-__all__ = ["begin", "set_autostop", "start_cluster", "stop_cluster", "take_down"]
+__all__ = ["autostop_now", "begin", "set_autostop", "start_cluster", "stop_cluster", "take_down"]
 
 _TRIES = 20
 
 
 def take_down(world: World, who: UserPrincipal, name: str, *, purge: bool, key: str | None) -> dict[str, Any]:
-    """Delete a cluster: the body of ``OperationAccepted``. ``purge`` forgets it without asking its cloud.
+    """Delete a cluster: the body of ``OperationAccepted``. ``purge`` forgets it without waiting for its cloud.
 
     Asking again while it goes down starts the work again; a forgotten cluster's machines, if any live on, are
     found by the orphan sweep.
@@ -75,7 +78,7 @@ def stop_cluster(world: World, who: UserPrincipal, name: str, *, key: str | None
 def start_cluster(
     world: World, who: UserPrincipal, name: str, autostop: AutostopField | None, *, key: str | None
 ) -> dict[str, Any]:
-    """Start a stopped cluster. One that is UP answers at once."""
+    """Start a stopped cluster. One that is UP answers at once; one that is starting, with what is under way."""
     once = Once(world, who.workspace, key, f"start {name}", autostop and autostop.model_dump())
 
     def effect() -> dict[str, Any]:
@@ -85,13 +88,18 @@ def start_cluster(
         if autostop is not None:
             set_autostop(world, who, name, autostop)
             cluster = existing_cluster(world, who.workspace, name)
+        if cluster.wanted is Wanted.UP and cluster.status is ClusterStatus.INIT:
+            under_way = find_operation(world, who.workspace, cluster.operation_id)
+            if under_way is not None and not under_way.status.terminal:
+                return {"operation_id": under_way.id}
         return {"operation_id": begin(world, cluster, "start", Wanted.UP, "starting")}
 
     return once.run(effect)
 
 
 def set_autostop(world: World, who: UserPrincipal, name: str, autostop: AutostopField | None) -> Cluster:
-    """Set or (None) cancel autostop; the agents hear of it at once."""
+    """Set or (None) cancel autostop; the agents hear of it at once. A cluster that has been idle for as long
+    already begins to stop."""
     for _ in range(_TRIES):
         cluster = existing_cluster(world, who.workspace, name)
         if cluster.wanted is Wanted.ABSENT:
@@ -108,17 +116,51 @@ def set_autostop(world: World, who: UserPrincipal, name: str, autostop: Autostop
                     hint="Use `stix autostop --down`.",
                     code="cannot_stop",
                 )
-        # Due at once, so that the sweep works the new moment out.
+        # Due at once, so that the sweep works the new moment out; but no second run beside one that is under way.
+        due_at = world.clock.now() + 1 if cluster.status is ClusterStatus.UP else cluster.due_at
         changed = cluster.changed(
-            autostop=setting, settings_version=cluster.settings_version + 1, due_at=world.clock.now() + 1
+            autostop=setting, settings_version=cluster.settings_version + 1, due_at=due_at
         )
         try:
             world.store.transact([put(changed)])
         except VersionConflictError:
             continue
         wake_nodes(world, cluster, all_ranks=True)
-        return changed
+        _stop_if_idle(world, changed.changed(version=changed.version + 1))
+        return changed  # Read again, it might be gone by now.
     raise ConflictError(f"{name} is being changed by others too often.", hint="Try again.", code="busy")
+
+
+def autostop_now(world: World, cluster: Cluster) -> None:
+    """The cluster was idle for long enough: stop it, or take it down.
+
+    Not where a job has come that its head had not heard of when it said so, nor where anybody changed the
+    cluster meanwhile: the next report decides anew.
+    """
+    if cluster.autostop is None:
+        return
+    newest = world.store.children(cluster.workspace, Job.kind, cluster.id, limit=1, newest_first=True).items
+    busy = bool(newest) and not load(Job, newest[0]).status.terminal
+    if busy and cluster.autostop.wait_for != "none":
+        return
+    idle = f"idle for {cluster.autostop.idle_minutes} minutes"
+    verb, wanted = ("autodown", Wanted.ABSENT) if cluster.autostop.down else ("autostop", Wanted.STOPPED)
+    status = ClusterStatus.AUTOSTOPPING
+    try:
+        begin(world, cluster, verb, wanted, f"{verb}: {idle}", status=status, insist=False)
+    except ConflictError:
+        return
+    detail = {"name": cluster.name, "down": cluster.autostop.down}
+    world.events.publish(Event("AutostopBegan", cluster.workspace, cluster.id, world.clock.now(), detail))
+
+
+def _stop_if_idle(world: World, cluster: Cluster) -> None:
+    if cluster.status is not ClusterStatus.UP or cluster.wanted is not Wanted.UP:
+        return
+    beat = world.store.get(heartbeat_key(cluster.workspace, cluster.id, 0))
+    stops_at = None if beat is None else autostop_at(cluster.autostop, beat.body["idle_since"])
+    if stops_at is not None and stops_at <= world.clock.now():
+        autostop_now(world, cluster)
 
 
 def begin(
@@ -129,10 +171,12 @@ def begin(
     reason: str,
     *,
     status: ClusterStatus | None = None,
+    insist: bool = True,
 ) -> str:
     """Write what is wanted and start the run for it; the id of its operation.
 
-    An operation that was under way ends as CANCELLED: something else is wanted now.
+    An operation that was under way ends as CANCELLED: something else is wanted now. Raises ``ConflictError``
+    where the cluster goes down or is gone and, without ``insist``, where anybody changed it meanwhile.
     """
     for _ in range(_TRIES):
         now = world.clock.now()
@@ -164,7 +208,7 @@ def begin(
                 "wanted": wanted,
                 "status": status or cluster.status,
                 "reason": reason,
-                "due_at": now + world.limits.launch_lease_seconds,
+                "due_at": now + RUN_BEGINS_SECONDS,
                 "operation_id": operation_id,
                 "settings_version": cluster.settings_version + 1,
                 "failures": 0,
@@ -178,6 +222,12 @@ def begin(
             if item is None or load(Cluster, item).ended:
                 raise ConflictError(f"Cluster {cluster.name!r} is gone.", code="cluster_not_up") from None
             cluster = load(Cluster, item)
+            if cluster.wanted is Wanted.ABSENT and wanted is not Wanted.ABSENT:
+                raise ConflictError(
+                    f"Cluster {cluster.name!r} is going down.", code="cluster_not_up"
+                ) from None
+            if not insist:
+                break
             continue
         superseded = StixError(f"Another request came: {verb}.", code="superseded")
         if cluster.operation_id:

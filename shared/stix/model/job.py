@@ -42,6 +42,7 @@ class Job(Record):
     started_at: float | None = None
     ended_at: float | None = None
     exit_codes: tuple[int | None, ...] = ()
+    failed_rank: int | None = None
     task_id: str = ""
     spec_key: str
     secrets_key: str = ""
@@ -51,10 +52,14 @@ class Job(Record):
 
     @property
     def exit_code(self) -> int | None:
-        """The first failing rank's code; 0 on success; None before the end or when unknown."""
+        """The code of the rank that failed first; 0 on success; None before the end or when unknown.
+
+        The other ranks are cancelled, and most of them then have a code other than 0 as well.
+        """
         if self.status is JobStatus.SUCCEEDED:
             return 0
-        failing = [code for code in self.exit_codes if code]
+        decisive = self.exit_codes[self.failed_rank :] if self.failed_rank is not None else ()
+        failing = [code for code in (*decisive[:1], *self.exit_codes) if code]
         return failing[0] if failing and self.status.terminal else None
 
 
