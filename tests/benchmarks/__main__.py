@@ -41,20 +41,26 @@ def main() -> int:
     _allow_open_files()
     limits = read_limits()
     figures: list[Figure] = []
+    failed: list[str] = []
     for name in options.names or [name for name in BENCHMARKS if name not in LONG]:
-        began = time.perf_counter()
         record = Record(name, limits[name])
-        BENCHMARKS[name](record, **({"launches": options.launches} if name == "growth" else {}))
-        record.check_complete()
+        began = time.perf_counter()
+        try:
+            BENCHMARKS[name](record, **({"launches": options.launches} if name == "growth" else {}))
+            record.check_complete()
+        except Exception as exc:
+            record.note(f"FAILED: {type(exc).__name__}: {exc}")
+            failed.append(name)
         record.note(f"took {time.perf_counter() - began:.0f} s")
         figures += record.figures
 
     print(f"\n{os.cpu_count()} cores, Python {sys.version.split()[0]}\n")
     print(table(figures))
     over = [figure.name for figure in figures if figure.over]
-    if over:
-        print(f"\nover the limit: {', '.join(over)}")
-    return 1 if over else 0
+    for what, names in (("over the limit", over), ("failed", failed)):
+        if names:
+            print(f"\n{what}: {', '.join(names)}")
+    return 1 if over or failed else 0
 
 
 def _allow_open_files() -> None:

@@ -44,7 +44,7 @@ def await_that(what: str, look: Callable[[], T], *, seconds: float = GENEROUS, e
 
 
 class EmbeddedHome:
-    """A STIX_HOME of its own. Nothing starts before a command does; ``finish`` ends all and looks for rests."""
+    """A STIX_HOME of its own. Nothing starts before a command does; ``finish`` ends all of it."""
 
     def __init__(self, folder: Path, **settings: str):
         self.folder = folder
@@ -180,7 +180,7 @@ class EmbeddedHome:
     # -- the end ---------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """Take everything down. Fails when a cluster will not go or a process is left; ends it all the same."""
+        """Take everything down. Fails when a cluster will not go or a process was left, which is ended."""
         if not self.folder.is_dir():
             return
         problems = []

@@ -201,3 +201,25 @@ def test_job_goes_on_when_the_command_that_follows_it_is_killed(home: EmbeddedHo
     assert home.await_job("left", job["id"])["status"] == "SUCCEEDED"
     assert (out / "result").read_text() == "done\n"
     home.stix("down", "-y", "left")
+
+
+@pytest.mark.parametrize("rounds", [4, pytest.param(30, marks=pytest.mark.soak)])
+def test_every_command_runs_once_when_the_server_is_killed_while_it_is_sent(
+    home: EmbeddedHome, out: Path, rounds: int
+) -> None:
+    """The command sends its request again until it is answered; the idempotency key makes it one job."""
+    seed = int(os.environ.get("STIX_TEST_SEED") or random.SystemRandom().randrange(10**6))
+    print(f"STIX_TEST_SEED={seed}")
+    chance = random.Random(seed)
+    home.stix("launch", "-y", "-c", "sent")
+    for number in range(rounds):
+        sending = home.spawn("exec", "sent", f"echo {number} >> {out}/ran", stderr=subprocess.PIPE)
+        time.sleep(chance.uniform(0.05, 0.4))
+        home.kill_server()
+        home.stix("status")
+        _, said = sending.communicate(timeout=GENEROUS)
+        assert sending.returncode == 0, said.decode()
+    assert [int(line) for line in (out / "ran").read_text().split()] == list(range(rounds))
+    with home.client() as client:
+        assert [job["status"] for job in client.jobs("sent")] == ["SUCCEEDED"] * rounds
+    home.stix("down", "-y", "sent")

@@ -44,3 +44,14 @@ def test_second_launch_reuses_the_cluster_and_runs_setup_again(home: EmbeddedHom
     assert "(setup, rank=1) Setting up node 1 of 2" in second.stdout
     assert sorted(first.stdout.splitlines()) == sorted(second.stdout.splitlines())
     assert len(home.agents()) == 2
+
+
+def test_launch_makes_a_cluster_and_no_job_when_there_is_no_task(home: EmbeddedHome) -> None:
+    home.stix("launch", "-y", "-c", "bare")
+    with home.client() as client:
+        assert client.cluster("bare")["status"] == "UP"
+        assert list(client.jobs("bare")) == []
+    # It is no mistake to ask again, and the first job is the first.
+    home.stix("launch", "-y", "-c", "bare")
+    assert home.exec("bare", "true") == 1
+    home.stix("down", "-y", "bare")

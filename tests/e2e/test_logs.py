@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.embedded import EmbeddedHome, await_that
+from tests.e2e.embedded import GENEROUS, EmbeddedHome, await_that
 from tests.e2e.test_durability import await_log_end
 
 pytestmark = pytest.mark.xdist_group("e2e-logs")
@@ -132,13 +132,17 @@ def test_tail_shows_the_last_lines_when_the_log_has_ended(pair: EmbeddedHome) ->
 
 
 def test_no_follow_shows_what_there_is_when_the_job_runs(pair: EmbeddedHome, out: Path) -> None:
-    job = pair.exec("logs", f"echo early; while [ ! -e {out}/go ]; do sleep 0.1; done; echo late")
+    # Somebody follows it, so that pieces of the log are sent soon.
+    command = f"touch {out}/begun; echo early; while [ ! -e {out}/go ]; do sleep 0.1; done; echo late"
+    follower = pair.spawn("exec", "logs", command)
     shown = await_that(
-        "the first line arrives", lambda: pair.stix("logs", "logs", str(job), "--no-follow").stdout
+        "the first line arrives",
+        lambda: (out / "begun").exists() and pair.stix("logs", "logs", "--no-follow").stdout,
     )
     assert shown == "early\n"
     (out / "go").touch()
-    assert pair.stix("logs", "logs", str(job)).stdout == "early\nlate\n"
+    assert pair.stix("logs", "logs").stdout == "early\nlate\n"
+    assert follower.wait(GENEROUS) == 0
 
 
 def test_worker_option_shows_one_node_when_two_wrote(pair: EmbeddedHome) -> None:

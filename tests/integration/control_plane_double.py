@@ -58,6 +58,8 @@ class ControlPlane:
         self.join_token = secrets.token_hex(8)
         self.cluster_key = secrets.token_hex(32)
         self.changed = threading.Condition()
+        # Unique, since agents find the processes of a job by it, also those of tests beside this one.
+        self.cluster_id = f"c-{secrets.token_hex(4)}"
         self.ranks: dict[str, int] = {}
         self.tokens: dict[str, int] = {}
         self.peers: dict[int, dict[str, Any]] = {}
@@ -234,7 +236,7 @@ class ControlPlane:
             self._peer(rank, body)
         return 200, {
             "node_token": node_token,
-            "cluster_id": "c-1",
+            "cluster_id": self.cluster_id,
             "cluster_name": "test",
             "rank": rank,
             "num_nodes": self.num_nodes,

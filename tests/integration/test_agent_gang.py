@@ -42,14 +42,15 @@ def test_gang_of_three_passes_a_sum_round_the_ring_when_all_start_together(tmp_p
 def test_gang_is_cancelled_when_one_rank_fails(tmp_path):
     with cluster(tmp_path, 3) as (plane, _):
         job = plane.submit(
-            'trap "" TERM; if [ $STIX_NODE_RANK = 2 ]; then exit 5; fi; while :; do sleep 0.1; done',
+            f'trap "" TERM; cd {tmp_path}; touch deaf-$STIX_NODE_RANK; while :; do sleep 0.05;'
+            " [ $STIX_NODE_RANK = 2 ] && [ -e deaf-0 ] && [ -e deaf-1 ] && exit 5; done",
             num_nodes=3,
         )
         ended = plane.wait_for(job)
         assert ended["status"] == "FAILED"
         assert ended["exit_codes"] == [137, 137, 5]
         assert "rank 2" in ended["reason"]
-        assert processes_of(f"STIX_JOB_KEY=c-1/{job}") == []
+        assert processes_of(f"STIX_JOB_KEY={plane.cluster_id}/{job}") == []
         assert "rank 2" in plane.notes(job, 0)
 
 
@@ -107,10 +108,10 @@ def test_all_ranks_end_when_a_gang_is_cancelled(tmp_path):
     with cluster(tmp_path, 2) as (plane, _):
         job = plane.submit("sleep 300", num_nodes=2)
         plane.wait_for(job, "RUNNING")
-        eventually(lambda: len(processes_of(f"STIX_JOB_KEY=c-1/{job}")) >= 6, "both ranks run")
+        eventually(lambda: len(processes_of(f"STIX_JOB_KEY={plane.cluster_id}/{job}")) >= 6, "both ranks run")
         plane.cancel(job)
         assert plane.wait_for(job)["status"] == "CANCELLED"
-        assert processes_of(f"STIX_JOB_KEY=c-1/{job}") == []
+        assert processes_of(f"STIX_JOB_KEY={plane.cluster_id}/{job}") == []
         for rank in range(2):
             plane.log(job, rank)
 

@@ -79,7 +79,7 @@ def test_cancel_leaves_no_process_when_a_grandchild_became_a_daemon(tmp_path):
             " (trap '' TERM; sleep 301) & echo up; sleep 302"
         )
         plane.wait_for(job, "RUNNING")
-        marker = f"STIX_JOB_KEY=c-1/{job}"
+        marker = f"STIX_JOB_KEY={plane.cluster_id}/{job}"
         eventually(lambda: len(processes_of(marker)) >= 6, "the whole tree runs")
         plane.cancel(job)
         ended = plane.wait_for(job)

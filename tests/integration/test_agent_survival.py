@@ -71,7 +71,8 @@ def test_result_is_found_when_the_job_ends_while_the_agent_is_dead(tmp_path):
         plane.wait_for(job, "RUNNING")
         nodes[0].kill()
         gate.touch()
-        eventually(lambda: not processes_of(f"STIX_JOB_KEY=c-1/{job}"), "the job has ended alone")
+        marker = f"STIX_JOB_KEY={plane.cluster_id}/{job}"
+        eventually(lambda: not processes_of(marker), "the job has ended alone")
         nodes[0].start()
         ended = plane.wait_for(job)
         assert (ended["status"], ended["exit_codes"]) == ("FAILED", [6])
@@ -83,7 +84,7 @@ def test_job_is_failed_when_it_vanished_while_the_agent_was_dead(tmp_path):
         job = plane.submit("sleep 300")
         plane.wait_for(job, "RUNNING")
         nodes[0].kill()
-        for process in processes_of(f"STIX_JOB_KEY=c-1/{job}"):
+        for process in processes_of(f"STIX_JOB_KEY={plane.cluster_id}/{job}"):
             process.kill()
         nodes[0].start()
         ended = plane.wait_for(job)
@@ -136,7 +137,7 @@ def test_node_ends_with_its_jobs_when_it_is_wanted_absent(tmp_path):
         plane.wait_for(job, "RUNNING")
         plane.set(wanted="ABSENT")
         assert nodes[0].wait() == 0
-        assert processes_of(f"STIX_JOB_KEY=c-1/{job}") == []
+        assert processes_of(f"STIX_JOB_KEY={plane.cluster_id}/{job}") == []
         assert plane.log(job)[1] == b"started\n"
 
 
@@ -148,7 +149,7 @@ def test_node_ends_when_the_cluster_is_gone(tmp_path):
             plane.gone = True
             plane.changed.notify_all()
         assert nodes[0].wait() == 0
-        assert processes_of(f"STIX_JOB_KEY=c-1/{job}") == []
+        assert processes_of(f"STIX_JOB_KEY={plane.cluster_id}/{job}") == []
 
 
 def test_idle_node_ends_alone_when_the_control_plane_stays_silent(tmp_path):

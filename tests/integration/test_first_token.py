@@ -33,19 +33,19 @@ def clients(monkeypatch: pytest.MonkeyPatch) -> Any:
         )
 
 
-def deploy(clients: Any, outputs: dict[str, str]) -> None:
+def deploy(clients: Any, stack: str, outputs: dict[str, str]) -> None:
     template = {
         "Resources": {"Bucket": {"Type": "AWS::S3::Bucket"}},
         "Outputs": {name: {"Value": value} for name, value in outputs.items()},
     }
-    clients.formation.create_stack(StackName="stix", TemplateBody=json.dumps(template))
+    clients.formation.create_stack(StackName=stack, TemplateBody=json.dumps(template))
 
 
 def test_token_is_accepted_when_made_from_a_stack(clients: Any) -> None:
     clients.dynamo.create_table(**create_table_request("state"))
-    deploy(clients, {"ApiUrl": "https://api.example/", "TableName": "state", "Deployment": "stix"})
+    deploy(clients, "whole", {"ApiUrl": "https://api.example/", "TableName": "state", "Deployment": "stix"})
 
-    outputs = read_outputs("stix", clients.formation)
+    outputs = read_outputs("whole", clients.formation)
     token = make_token(outputs, user="ada", workspace="default", client=clients.dynamo)
 
     assert outputs.api_url == "https://api.example"
@@ -55,11 +55,11 @@ def test_token_is_accepted_when_made_from_a_stack(clients: Any) -> None:
 
 
 def test_stack_is_named_when_it_does_not_exist(clients: Any) -> None:
-    with pytest.raises(NotFoundError, match="no stack 'stix'"):
-        read_outputs("stix", clients.formation)
+    with pytest.raises(NotFoundError, match="no stack 'absent'"):
+        read_outputs("absent", clients.formation)
 
 
 def test_missing_output_is_named_when_the_stack_is_another(clients: Any) -> None:
-    deploy(clients, {"ApiUrl": "https://api.example/"})
+    deploy(clients, "another", {"ApiUrl": "https://api.example/"})
     with pytest.raises(NotFoundError, match="TableName"):
-        read_outputs("stix", clients.formation)
+        read_outputs("another", clients.formation)

@@ -19,6 +19,7 @@ from stix.model.errors import (
 )
 from stix.model.status import ClusterStatus, IntentStatus, JobStatus, NodeStatus, OperationStatus, Wanted
 from stix.ports.compute import MachineState
+from stix.ports.state_store import VersionConflictError
 from tests.unit.world import ANN, WORKSPACE, ControlPlane
 
 TIMEOUT = {"Error": "States.Timeout", "Cause": ""}
@@ -155,21 +156,23 @@ def test_nodes_are_recorded_when_the_step_died_right_after_the_outcome(plane, cl
 
 
 def test_machines_can_join_when_two_runs_prepared_the_same_attempt(plane, cluster, monkeypatch):
-    """The other run writes its intent between this one's look and its write."""
-    real = create_machines.hash_token
+    """The other run writes its intent, then is throttled, between this one's look and its write."""
+    real = create_machines.join_token
     others = iter([True])
 
-    def interleaved(token):
+    def interleaved(*args):
         if next(others, False):
-            plane.create(cluster)
-        return real(token)
+            plane.compute.refusals.append(ThrottledError("slow down", retry_after=1))
+            with pytest.raises(ThrottledError):
+                plane.create(cluster)
+        return real(*args)
 
-    monkeypatch.setattr(create_machines, "hash_token", interleaved)
-    with pytest.raises(Exception, match="intent"):
+    monkeypatch.setattr(create_machines, "join_token", interleaved)
+    with pytest.raises(VersionConflictError):
         plane.create(cluster)
     assert plane.create(cluster) == "CREATED"
-    assert len(plane.compute.machines) == 2
     assert plane.join(cluster, 0)["rank"] == 0
+    assert plane.secrets.kept == {}
 
 
 def test_machines_are_ended_when_the_cluster_went_down_during_the_call(plane, cluster, monkeypatch):

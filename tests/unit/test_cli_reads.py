@@ -117,7 +117,7 @@ def test_status_shows_the_known_and_names_the_unknown(cli: Cli) -> None:
     result = cli("status", "dev", "nope")
     assert result.code == 2
     assert "dev" in result.out
-    assert result.err == "stix: error: No such cluster: nope.\n"
+    assert result.err == "stix: error: No such cluster: nope.\n  `stix status` lists all.\n"
 
 
 def test_status_ip_prints_addresses_alone(cli: Cli, api: ScriptedApi) -> None:

@@ -105,6 +105,23 @@ def test_a_call_moves_to_the_new_port_when_the_embedded_server_came_back(api: Sc
     assert asked == [True, False]
 
 
+def test_a_call_is_sent_again_at_once_when_the_server_had_to_be_started_for_long(api: ScriptedApi) -> None:
+    endpoint = Endpoint(URL, "token", "embedded")
+
+    def start_slowly(_: bool) -> Endpoint:
+        api.pace.sleep(10.0)
+        return endpoint
+
+    api.scripted["GET", "/v1/check"] = [httpx.ConnectError("refused")]
+    with Client(endpoint, api.transport, rediscover=start_slowly, pace=api.pace) as client:
+        client.check()
+        assert len(api.calls) == 2
+        # It is not asked for ever whether a server that refuses every call is there.
+        api.scripted["GET", "/v1/check"] = [httpx.ConnectError("refused")] * 50
+        with pytest.raises(UnreachableError):
+            client.check()
+
+
 def test_untrusted_certificate_is_not_retried_and_names_the_fix(api: ScriptedApi, client: Client) -> None:
     failure = httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate")
     failure.__cause__ = ssl.SSLError("self-signed")

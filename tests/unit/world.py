@@ -27,6 +27,7 @@ from stix.application.records import (
 from stix.application.tokens import NodePrincipal, UserPrincipal
 from stix.application.world import Limits, World
 from stix.model.cluster import Cluster, Intent, Node
+from stix.model.errors import NoCapacityError
 from stix.model.job import Job
 from stix.model.offer import Offer
 from stix.model.operation import Operation
@@ -155,7 +156,8 @@ class FakeMachine:
 
 
 class FakeCompute:
-    """A cloud that holds real machine state. ``refusals`` are raised by the next creations, one each.
+    """A cloud that holds real machine state. ``refusals`` are raised by the next creations, one each; zones
+    that are ``full`` refuse always.
 
     ``lag`` is how long a change of state takes, in seconds of the fake clock.
     """
@@ -167,6 +169,7 @@ class FakeCompute:
         self.gangs: dict[str, list[str]] = {}
         self.requests: list[GangRequest] = []
         self.refusals: list[Exception] = []
+        self.full: set[str] = set()
         self.lag = 0.0
         self.calls: list[str] = []
         self._clock = clock
@@ -181,6 +184,8 @@ class FakeCompute:
             return list(self.gangs[request.token])
         if self.refusals:
             raise self.refusals.pop(0)
+        if request.offer.zone in self.full:
+            raise NoCapacityError("full")
         self.requests.append(request)
         ids = [f"m-{len(self.machines) + n}" for n in range(request.count)]
         for machine_id in ids:
@@ -357,16 +362,21 @@ class ControlPlane:
 
     # What the table says
 
+    @property
+    def reading(self) -> World:
+        """The world that a test looks through."""
+        return self.world
+
     def cluster(self, name: str = "train") -> Cluster:
-        found = cluster_by_name(self.world, WORKSPACE, name)
+        found = cluster_by_name(self.reading, WORKSPACE, name)
         assert found is not None, f"no cluster {name}"
         return found
 
     def by_id(self, cluster: Cluster) -> Cluster:
-        return get_cluster(self.world, WORKSPACE, cluster.id)
+        return get_cluster(self.reading, WORKSPACE, cluster.id)
 
     def operation(self, operation_id: str) -> Operation:
-        return get_operation(self.world, WORKSPACE, operation_id)
+        return get_operation(self.reading, WORKSPACE, operation_id)
 
     def job(self, cluster: Cluster, job_id: int = 1) -> Job:
         item = self.store.get(job_key(WORKSPACE, cluster.id, job_id))
@@ -374,13 +384,13 @@ class ControlPlane:
         return load(Job, item)
 
     def jobs(self, cluster: Cluster) -> list[Job]:
-        return child_records(self.world, Job, WORKSPACE, cluster.id)
+        return child_records(self.reading, Job, WORKSPACE, cluster.id)
 
     def nodes(self, cluster: Cluster) -> list[Node]:
-        return child_records(self.world, Node, WORKSPACE, cluster.id)
+        return child_records(self.reading, Node, WORKSPACE, cluster.id)
 
     def intents(self, cluster: Cluster) -> list[Intent]:
-        return child_records(self.world, Intent, WORKSPACE, cluster.id)
+        return child_records(self.reading, Intent, WORKSPACE, cluster.id)
 
     def due(self) -> list[str]:
         """Kinds of all live items whose moment has passed."""

@@ -24,6 +24,10 @@ SCHEMA_VERSION = 1
 BUSY_SECONDS = 8.0
 """How long a write waits for its turn; below the ten seconds that any request may take."""
 
+CACHE_KIB = 256
+"""Pages that each thread's connection keeps. SQLite's own 2 MiB, times the threads, would be most of the
+server's memory once the file has grown; the system's page cache holds the same pages for all of them."""
+
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _UNAVAILABLE = frozenset(
     {
@@ -116,6 +120,7 @@ class SqliteDatabase:
                 self._prepare(connection)
                 self._prepared = True
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         except BaseException:
             connection.close()
             raise

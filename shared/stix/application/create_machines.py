@@ -179,7 +179,7 @@ def _intent(world: World, cluster: Cluster, offer: Offer) -> Intent:
 
 
 def _join_reference(intent: Intent) -> str:
-    """Where the gang's join token is until its machines are made; one per intent that anybody tried to write."""
+    """Where the gang's join token is until its machines are made; one per intent that was tried."""
     return f"join/{intent.workspace}/{intent.cluster_id}/{intent.attempt}-{intent.join_hash[:16]}"
 
 
@@ -209,8 +209,11 @@ def _record_outcome(world: World, intent: Intent) -> None:
 
 
 def _expect_nodes(world: World, cluster: Cluster, intent: Intent) -> str:
-    """A node for each machine that was accepted. Idempotent; CREATED, or MOVED where the cluster ended meanwhile:
-    then the machines end too. The teardown looks the other way round, at intents after its last write."""
+    """A node for each machine that was accepted. Idempotent.
+
+    CREATED, or MOVED where the cluster ended meanwhile: then the machines end too. The teardown looks the
+    other way round, at intents after its last write.
+    """
     now = world.clock.now()
     if get_cluster(world, cluster.workspace, cluster.id).ended:
         end_intent(world, intent, "its cluster ended")

@@ -109,7 +109,10 @@ def node_secrets(world: World, who: NodePrincipal, job_id: int) -> dict[str, Any
 def parse_cursor(cursor: str) -> dict[int, int]:
     """``0:5,1:3``: rank to next chunk. Raises ``InvalidInputError``."""
     try:
-        return {int(rank): int(n) for rank, n in (part.split(":") for part in cursor.split(",") if part)}
+        position = {int(rank): int(n) for rank, n in (part.split(":") for part in cursor.split(",") if part)}
+        if any(n < 0 for n in position.values()):
+            raise ValueError(cursor)
+        return position
     except ValueError:
         raise InvalidInputError(
             f"cursor: {cursor!r} is not a cursor.", hint="Send back what the last page gave."

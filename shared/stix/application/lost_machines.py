@@ -35,8 +35,8 @@ def all_running(world: World, cluster: Cluster) -> bool:
 def replace_lost(world: World, cluster: Cluster) -> None:
     """Somebody waits for a cluster that lost machines before it was up.
 
-    Where all are gone the next offer is tried, by the sweep. Where some live on, with disks that may matter, the
-    operation fails and a person decides. Raises ``NotYetTerminatedError`` while machines are going.
+    Where all are gone the next offer is tried, by the sweep. Where some live on, with disks that may matter,
+    the operation fails and a person decides. Raises ``NotYetTerminatedError`` while machines are going.
     """
     operation = find_operation(world, cluster.workspace, cluster.operation_id)
     if operation is None or operation.status.terminal:

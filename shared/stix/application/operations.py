@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from stix.application.records import load, operation_key, update
+from stix.application.records import cursor_of_request, load, operation_key, update
 from stix.application.world import World
 from stix.model.errors import NotFoundError, StixError
 from stix.model.operation import MAX_PROGRESS, Operation, Progress
@@ -22,6 +23,9 @@ __all__ = [
     "note",
     "topic",
 ]
+
+
+_OPERATION_ID = re.compile(r"op-[0-9a-z]{1,40}", re.ASCII)
 
 
 def topic(operation_id: str) -> str:
@@ -97,25 +101,27 @@ def announce_end(world: World, operation: Operation) -> None:
 
 def find_operation(world: World, workspace: str, operation_id: str) -> Operation | None:
     """The operation, None where there is none (any more)."""
-    item = world.store.get(operation_key(workspace, operation_id)) if operation_id else None
+    known = _OPERATION_ID.fullmatch(operation_id)
+    item = world.store.get(operation_key(workspace, operation_id)) if known else None
     return None if item is None else load(Operation, item)
 
 
 def get_operation(world: World, workspace: str, operation_id: str) -> Operation:
     """Raises ``NotFoundError``."""
-    item = world.store.get(operation_key(workspace, operation_id))
-    if item is None:
+    operation = find_operation(world, workspace, operation_id)
+    if operation is None:
         raise NotFoundError(
             f"There is no operation {operation_id!r}.",
             hint="Operations are kept for 30 days; `stix api operations` lists them.",
             code="operation_not_found",
         )
-    return load(Operation, item)
+    return operation
 
 
 def list_operations(
     world: World, workspace: str, *, after: str | None = None
 ) -> tuple[list[Operation], str | None]:
     """One page, unfinished ones first, then newest first; and the cursor of the next page."""
-    page = world.store.list(workspace, Operation.kind, after=after, limit=50)
+    with cursor_of_request(after):
+        page = world.store.list(workspace, Operation.kind, after=after, limit=50)
     return [load(Operation, item) for item in page.items], page.next

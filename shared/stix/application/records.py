@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from stix.application.world import World
 from stix.model.cluster import Cluster, Heartbeat, Intent, Node
-from stix.model.errors import ConflictError, NotFoundError
+from stix.model.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from stix.model.job import Job, JobLog
+from stix.model.names import CLUSTER_NAME, MAX_NAME
 from stix.model.operation import Operation
 from stix.model.record import Record
 from stix.model.status import JobStatus, NodeStatus
@@ -18,6 +20,7 @@ __all__ = [
     "child_records",
     "cluster_by_name",
     "cluster_key",
+    "cursor_of_request",
     "get_cluster",
     "heartbeat_key",
     "intent_key",
@@ -128,7 +131,11 @@ def to_item(record: Record) -> Item:
 
 
 def load(model: type[R], item: Item) -> R:
-    """The record of an item."""
+    """The record of an item. Raises ``UnavailableError`` for one that a newer release wrote."""
+    if item.schema_version > model.schema_version:
+        raise UnavailableError(
+            f"{item.key} was written by a newer release.", hint="Update this one.", code="newer_schema"
+        )
     return model.model_validate(
         {
             **item.body,
@@ -194,12 +201,25 @@ def get_cluster(world: World, workspace: str, cluster_id: str) -> Cluster:
 
 
 def cluster_by_name(world: World, workspace: str, name: str) -> Cluster | None:
-    """The cluster that holds the name now."""
+    """The cluster that holds the name now; none holds what is no name."""
+    if len(name) > MAX_NAME or not CLUSTER_NAME.fullmatch(name):
+        return None
     pointer = world.store.get(name_key(workspace, name))
     if pointer is None or not pointer.body["cluster_id"]:
         return None
     item = world.store.get(cluster_key(workspace, str(pointer.body["cluster_id"])))
     return None if item is None else load(Cluster, item)
+
+
+@contextmanager
+def cursor_of_request(after: str | None) -> Iterator[None]:
+    """Around a read that goes on at a cursor which somebody sent. Raises ``InvalidInputError``."""
+    try:
+        yield
+    except ValueError:
+        raise InvalidInputError(
+            f"after: {after!r:.80} is not a cursor of this list.", hint="Send back what the last page gave."
+        ) from None
 
 
 def name_held_by(

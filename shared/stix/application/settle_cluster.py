@@ -86,8 +86,11 @@ def confirm(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
 
 
 def close(world: World, cluster: Cluster, *, reason: str) -> None:
-    """The last step of a cluster whose machines are all gone: jobs, nodes, then in one transaction the cluster,
-    its name and its operation, so that whoever saw the end can use the name. Idempotent."""
+    """The last step of a cluster whose machines are all gone. Idempotent.
+
+    Jobs and nodes end first; then, in one transaction, the cluster, its name and its operation, so that
+    whoever saw the end can use the name.
+    """
     _end_jobs(world, cluster)
     now = world.clock.now()
     keep_until = now + world.limits.retention_seconds
@@ -178,7 +181,7 @@ def _confirm_stopped(world: World, cluster: Cluster) -> None:
     now = world.clock.now()
 
     def change(current: Cluster) -> Cluster | None:
-        if current.wanted is not Wanted.STOPPED:
+        if current.wanted is not Wanted.STOPPED or current.status is ClusterStatus.STOPPED:
             return None
         return current.changed(
             status=ClusterStatus.STOPPED, reason="", since=now, failures=0, due_at=now + 3600

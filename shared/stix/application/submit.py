@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stix.api.v1 import ExecRequest, FileMount, LaunchRequest, TaskRequest
+from stix.application.fitting import check_fits
 from stix.application.idempotency import Once
 from stix.application.jobs import command_put, counter_key, new_job, numbered, store_spec
 from stix.application.operations import finish
@@ -20,7 +21,6 @@ from stix.model.cluster import Cluster
 from stix.model.errors import ConflictError, InvalidInputError, NotFoundError, StixError
 from stix.model.job import Job
 from stix.model.operation import Operation, Progress
-from stix.model.resources import Resources
 from stix.model.status import ClusterStatus, JobStatus, OperationStatus, Wanted
 from stix.model.task import Task
 from stix.ports.state_store import VersionConflictError, Write
@@ -92,11 +92,11 @@ def execute(
                 hint=_way_up(cluster),
                 code="cluster_not_up",
             )
-        _fits(cluster, task)
+        check_fits(cluster, task)
         try:
             job, writes = _job_writes(world, who, cluster, request, task, run_setup=False, own_cpus=True)
             answer = {"cluster": name, "job_id": job.id}
-            # The cluster's version goes with it: a stop that came first is noticed, one that comes now sees the job.
+            # With the cluster's version: a stop that came first is noticed, one that comes now sees the job.
             used = cluster.changed(last_use=_last_use(task))
             _commit(world, job, [put(used), *writes, *once.record(answer)])
         except VersionConflictError:
@@ -146,19 +146,19 @@ def _launch_new(
         labels=dict(task.resources.labels),
         ports=task.resources.ports,
     )
-    job, writes = _job_writes(world, who, cluster, request, task, run_setup=not request.no_setup)
+    job, writes = _launched_job(world, who, cluster, request, task)
     operation = Operation(
         workspace=who.workspace,
         id=operation_id,
         verb="launch",
         cluster_id=cluster_id,
         cluster_name=name,
-        job_id=job.id,
+        job_id=job.id if job else None,
         created_at=now,
         due_at=now + world.limits.launch_lease_seconds,
         progress=(Progress(at=now, message=f"Accepted: {len(ranked)} offer{'s' * (len(ranked) != 1)} fit."),),
     )
-    answer = {"operation_id": operation_id, "cluster": name, "job_id": job.id, "created": True}
+    answer = {"operation_id": operation_id, "cluster": name, "job_id": operation.job_id, "created": True}
     pointer = name_held_by(world, who.workspace, name, cluster_id)
     _commit(world, job, [pointer, put(cluster), put(operation), *writes, *once.record(answer)])
     start_run(world, "launch", cluster.changed(version=1))
@@ -177,7 +177,7 @@ def _launch_on(
             hint="Wait until it has ended (`stix status`), or launch under another name.",
             code="name_taken",
         )
-    _fits(cluster, task)
+    check_fits(cluster, task)
     now = world.clock.now()
     start = cluster.wanted is Wanted.STOPPED
     changes: dict[str, Any] = {"last_use": _last_use(task)}
@@ -188,7 +188,7 @@ def _launch_on(
     if start:
         changes |= starting(world, cluster, operation_id)
     changed = cluster.changed(**changes)
-    job, writes = _job_writes(world, who, changed, request, task, run_setup=not request.no_setup)
+    job, writes = _launched_job(world, who, changed, request, task)
     up = cluster.status is ClusterStatus.UP and not start
     joins = cluster.status is ClusterStatus.INIT and not start
     operation = Operation(
@@ -197,7 +197,7 @@ def _launch_on(
         verb="launch",
         cluster_id=cluster.id,
         cluster_name=cluster.name,
-        job_id=job.id,
+        job_id=job.id if job else None,
         status=OperationStatus.SUCCEEDED if up or joins else OperationStatus.PENDING,
         created_at=now,
         ended_at=now if up or joins else None,
@@ -205,7 +205,8 @@ def _launch_on(
         expires_at=now + world.limits.retention_seconds if up or joins else None,
         progress=(Progress(at=now, message=f"Cluster {cluster.name} is {cluster.status}: reusing it."),),
     )
-    answer = {"operation_id": operation_id, "cluster": cluster.name, "job_id": job.id, "created": False}
+    job_id = operation.job_id
+    answer = {"operation_id": operation_id, "cluster": cluster.name, "job_id": job_id, "created": False}
     _commit(world, job, [put(changed), put(operation), *writes, *once.record(answer)])
     if start:
         superseded = StixError("Another request came: launch.", code="superseded")
@@ -228,6 +229,15 @@ def starting(world: World, cluster: Cluster, operation_id: str) -> dict[str, Any
         "settings_version": cluster.settings_version + 1,
         "failures": 0,
     }
+
+
+def _launched_job(
+    world: World, who: UserPrincipal, cluster: Cluster, request: LaunchRequest, task: Task
+) -> tuple[Job | None, list[Write]]:
+    """None where the task has nothing to do: then only the cluster is wanted."""
+    if not (task.run or task.setup or task.workdir or task.file_mounts):
+        return None, []
+    return _job_writes(world, who, cluster, request, task, run_setup=not request.no_setup)
 
 
 def _job_writes(
@@ -270,12 +280,12 @@ def _job_writes(
     return job, [counting, put(job), command]
 
 
-def _commit(world: World, job: Job, writes: list[Write]) -> None:
+def _commit(world: World, job: Job | None, writes: list[Write]) -> None:
     """Write all or nothing. Raises ``VersionConflictError``, and then the job's secrets are gone as well."""
     try:
         world.store.transact(writes)
     except VersionConflictError:
-        if job.secrets_key:
+        if job is not None and job.secrets_key:
             world.secrets.delete(job.secrets_key)
         raise
 
@@ -296,43 +306,6 @@ def _autostop(request: LaunchRequest, task: Task) -> Autostop | None:
 def _last_use(task: Task) -> str:
     first = next(iter((task.run or "").strip().splitlines()), "")
     return (task.name or first)[:80]
-
-
-def _fits(cluster: Cluster, task: Task) -> None:
-    """A task may not need more than the cluster has."""
-    if task.num_nodes > cluster.num_nodes:
-        raise ConflictError(
-            f"num_nodes: {task.num_nodes} were asked, cluster {cluster.name!r} has {cluster.num_nodes}.",
-            hint="Use fewer nodes, or launch under another name.",
-            code="does_not_fit",
-        )
-    offer, resources = cluster.offer, task.resources
-    if resources.accelerators is not None:
-        requested = Resources.model_validate(cluster.requested).accelerators
-        there = offer.accelerator if offer is not None else (requested.name if requested else "")
-        count = offer.accelerator_count if offer is not None else (requested.count if requested else 0)
-        asked = resources.accelerators
-        if asked.name.upper() != there.upper() or asked.count > count:
-            has = f"{there}:{count:g}" if there else "no accelerator"
-            raise ConflictError(
-                f"resources.accelerators: {asked} was asked, each node of {cluster.name!r} has {has}.",
-                hint="Ask for what it has, or launch under another name.",
-                code="does_not_fit",
-            )
-    if offer is None:
-        return
-    if resources.cpus is not None and resources.cpus.value > offer.vcpus:
-        raise ConflictError(
-            f"resources.cpus: {resources.cpus} was asked, each node of {cluster.name!r} has {offer.vcpus:g}.",
-            hint="Ask for what it has, or launch under another name.",
-            code="does_not_fit",
-        )
-    if resources.cloud is not None and resources.cloud != offer.cloud:
-        raise ConflictError(
-            f"resources.infra: {resources.infra} was asked, cluster {cluster.name!r} is on {offer.place}.",
-            hint="Leave `infra` out, or launch under another name.",
-            code="does_not_fit",
-        )
 
 
 def _way_up(cluster: Cluster) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stix.application.planning import accelerators_text
-from stix.application.records import child_records, cluster_by_name, job_key, load
+from stix.application.records import child_records, cluster_by_name, cursor_of_request, job_key, load
 from stix.application.world import World
 from stix.lifecycle.cluster import autostop_at
 from stix.model.cluster import Cluster, Heartbeat, Node
@@ -45,7 +45,8 @@ def list_clusters(
         clusters = [cluster for cluster in found if cluster is not None and not cluster.ended]
         following = None
     else:
-        page = world.store.list(workspace, Cluster.kind, live=True, after=after, limit=_PAGE)
+        with cursor_of_request(after):
+            page = world.store.list(workspace, Cluster.kind, live=True, after=after, limit=_PAGE)
         clusters, following = [load(Cluster, item) for item in page.items], page.next
     return {"clusters": [cluster_view(world, one, verbose=verbose) for one in clusters], "next": following}
 
@@ -149,7 +150,8 @@ def find_job(world: World, cluster: Cluster, job_id: str) -> Job:
             hint=f"`stix exec {cluster.name} COMMAND` runs one.",
             code="job_not_found",
         )
-    item = world.store.get(job_key(cluster.workspace, cluster.id, int(job_id))) if job_id.isdigit() else None
+    number = int(job_id) if job_id.isascii() and job_id.isdigit() and len(job_id) <= 10 else 0
+    item = world.store.get(job_key(cluster.workspace, cluster.id, number))
     if item is None:
         raise NotFoundError(
             f"Cluster {cluster.name!r} has no job {job_id!r}.",
@@ -168,9 +170,10 @@ def list_jobs(
     limit: int = _PAGE,
 ) -> dict[str, Any]:
     """The body of ``JobList``, newest first. ``skip_finished`` filters the page that was read."""
-    page = world.store.children(
-        cluster.workspace, Job.kind, cluster.id, after=after, limit=limit, newest_first=True
-    )
+    with cursor_of_request(after):
+        page = world.store.children(
+            cluster.workspace, Job.kind, cluster.id, after=after, limit=limit, newest_first=True
+        )
     jobs = [load(Job, item) for item in page.items]
     shown = [job_view(job) for job in jobs if not (skip_finished and job.status.terminal)]
     return {"jobs": shown, "next": page.next}

@@ -32,7 +32,7 @@ _TRIES = 20
 
 
 def take_down(world: World, who: UserPrincipal, name: str, *, purge: bool, key: str | None) -> dict[str, Any]:
-    """Delete a cluster: the body of ``OperationAccepted``. ``purge`` forgets it without waiting for its cloud.
+    """Delete a cluster: the body of ``OperationAccepted``. ``purge`` does not wait for its cloud.
 
     Asking again while it goes down starts the work again; a forgotten cluster's machines, if any live on, are
     found by the orphan sweep.
@@ -78,7 +78,7 @@ def stop_cluster(world: World, who: UserPrincipal, name: str, *, key: str | None
 def start_cluster(
     world: World, who: UserPrincipal, name: str, autostop: AutostopField | None, *, key: str | None
 ) -> dict[str, Any]:
-    """Start a stopped cluster. One that is UP answers at once; one that is starting, with what is under way."""
+    """Start a stopped cluster. One that is UP answers at once, one that starts with that operation."""
     once = Once(world, who.workspace, key, f"start {name}", autostop and autostop.model_dump())
 
     def effect() -> dict[str, Any]:
@@ -116,7 +116,7 @@ def set_autostop(world: World, who: UserPrincipal, name: str, autostop: Autostop
                     hint="Use `stix autostop --down`.",
                     code="cannot_stop",
                 )
-        # Due at once, so that the sweep works the new moment out; but no second run beside one that is under way.
+        # Due at once, so that the sweep works the new moment out; but no second run beside one under way.
         due_at = world.clock.now() + 1 if cluster.status is ClusterStatus.UP else cluster.due_at
         changed = cluster.changed(
             autostop=setting, settings_version=cluster.settings_version + 1, due_at=due_at

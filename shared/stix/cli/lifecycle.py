@@ -10,7 +10,7 @@ import click
 from stix.cli.amounts import plural
 from stix.cli.entry import exit_code
 from stix.cli.job_output import wait_for_operation
-from stix.cli.names import choose
+from stix.cli.names import check_choice, choose
 from stix.cli.session import Session
 from stix.cli.task_options import autostop_flags, autostop_options
 from stix.model.errors import StixError
@@ -37,6 +37,7 @@ def stop_command(
     session: Session, clusters: tuple[str, ...], everything: bool, yes: bool, no_wait: bool
 ) -> None:
     """Stop clusters; their disks stay, and `stix start` brings them back. Names may hold * and ?."""
+    check_choice(clusters, everything)
     client = session.client()
     names = choose(client, clusters, everything, lambda cluster: cluster["status"] != "STOPPED")
     _act(session, client, "Stop", names, client.stop, yes=yes, no_wait=no_wait)
@@ -53,6 +54,7 @@ def down_command(
     session: Session, clusters: tuple[str, ...], everything: bool, yes: bool, purge: bool, no_wait: bool
 ) -> None:
     """Delete clusters with their disks. Names may hold * and ?."""
+    check_choice(clusters, everything)
     client = session.client()
     names = choose(client, clusters, everything)
     _act(
@@ -85,6 +87,7 @@ def start_command(
 ) -> None:
     """Start stopped clusters. Names may hold * and ?."""
     autostop = _autostop(idle_minutes_to_autostop, down, wait_for)
+    check_choice(clusters, everything)
     client = session.client()
     names = choose(client, clusters, everything, lambda cluster: cluster["status"] == "STOPPED")
     _act(session, client, "Start", names, lambda name: client.start(name, autostop), yes=yes, no_wait=no_wait)
@@ -119,6 +122,7 @@ def autostop_command(
 ) -> None:
     """Stop clusters, or with --down delete them, once they have been idle for a while."""
     autostop = None if cancel or idle_minutes < 0 else _autostop(idle_minutes, down, wait_for)
+    check_choice(clusters, everything)
     client = session.client()
     names = choose(client, clusters, everything, lambda cluster: cluster["status"] == "UP")
     if not _agreed(session, "Change the autostop of", names, yes=yes):

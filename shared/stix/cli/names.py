@@ -14,7 +14,7 @@ from stix.sdk.responses import Cluster
 if TYPE_CHECKING:
     from stix.sdk.client import Client
 
-__all__ = ["choose", "matching"]
+__all__ = ["check_choice", "choose", "matching"]
 
 
 def _is_pattern(name: str) -> bool:
@@ -35,6 +35,13 @@ def matching(
     return found, [name for name in names if not any(fnmatchcase(other, name) for other in known)]
 
 
+def check_choice(names: Sequence[str], everything: bool) -> None:
+    """Either names or ``--all``; to be asked before a control plane is started for nothing. Raises
+    ``click.UsageError``."""
+    if everything == bool(names):
+        raise click.UsageError("Name the clusters (patterns such as 'dev-*' work), or give --all, not both.")
+
+
 def choose(
     client: Client,
     names: Sequence[str],
@@ -42,9 +49,7 @@ def choose(
     applies: Callable[[Cluster], bool] = lambda cluster: True,
 ) -> list[str]:
     """The clusters to act on. Of ``--all`` and of patterns only those that it ``applies`` to; a name that was
-    written out is always meant. Raises ``SdkError`` 404, ``click.UsageError``."""
-    if everything == bool(names):
-        raise click.UsageError("Name the clusters (patterns such as 'dev-*' work), or give --all, not both.")
+    written out is always meant. Raises ``SdkError`` 404."""
     if names and not any(_is_pattern(name) for name in names):
         return list(dict.fromkeys(names))
     found, missing = matching(client, names)

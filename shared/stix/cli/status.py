@@ -67,7 +67,9 @@ def status_command(session: Session, clusters: tuple[str, ...], verbose: bool, i
     elif not missing:
         session.say("No clusters. Make one: stix launch -c NAME 'echo hello'")
     if missing:
-        raise SdkError("not_found", f"No such cluster: {', '.join(missing)}.", "", 404)
+        raise SdkError(
+            "not_found", f"No such cluster: {', '.join(missing)}.", "`stix status` lists all.", 404
+        )
 
 
 def _print_clusters(session: Session, clusters: list[Cluster], verbose: bool) -> None:

@@ -77,6 +77,8 @@ def read_task(entrypoint: Sequence[str], flags: Mapping[str, Any], environ: Mapp
     ``TaskError``, ``click.UsageError``."""
     from stix.model.task import Task
 
+    if len(entrypoint) > 1 and _is_file(entrypoint[:1]):
+        raise click.UsageError(f"Give a task file ({entrypoint[0]}) or a command, not both.")
     if _is_file(entrypoint):
         task = Task.from_yaml(Path(entrypoint[0]).expanduser())
     elif entrypoint:

@@ -231,6 +231,7 @@ def _last_log_lines(place: Home) -> str:
         lines = place.log_file.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
         return "it wrote no log."
-    return (
-        " | ".join(line.strip() for line in lines[-_LOG_LINES:] if line.strip())[-2000:] or "it said nothing."
-    )
+    said = [line.strip() for line in lines[-_LOG_LINES:] if line.strip()]
+    if any(line.startswith("Traceback ") for line in said):
+        said = said[-1:]  # The exception itself: how it came about is in the log.
+    return " | ".join(said)[-2000:] or "it said nothing."

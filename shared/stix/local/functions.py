@@ -55,7 +55,7 @@ class FunctionSize:
 
 FUNCTIONS: Mapping[str, FunctionSize] = MappingProxyType(
     {
-        # The powertools resolver keeps the current event in a class attribute: one invocation at a time.
+        # A resolver keeps the request that it answers in itself: one invocation at a time of each function.
         "api": FunctionSize(1, 29.0),
         "agent": FunctionSize(1, 29.0),
         "authorize": FunctionSize(1, 10.0),

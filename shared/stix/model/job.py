@@ -58,9 +58,11 @@ class Job(Record):
         """
         if self.status is JobStatus.SUCCEEDED:
             return 0
-        decisive = self.exit_codes[self.failed_rank :] if self.failed_rank is not None else ()
-        failing = [code for code in (*decisive[:1], *self.exit_codes) if code]
-        return failing[0] if failing and self.status.terminal else None
+        if not self.status.terminal:
+            return None
+        if self.failed_rank is not None and self.failed_rank < len(self.exit_codes):
+            return self.exit_codes[self.failed_rank]
+        return next((code for code in self.exit_codes if code), None)
 
 
 class JobLog(Record):

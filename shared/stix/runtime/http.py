@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError as NoRouteError
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 from pydantic import BaseModel, ValidationError
 
 from stix.application.operations import error_body
@@ -55,9 +56,29 @@ def park(body: Any, topic: str, seconds: float) -> Response[str]:
     )
 
 
+class _Resolver(APIGatewayHttpResolver):
+    """Keeps the request that it answers to itself.
+
+    Powertools keeps it on a class that all resolvers of a process share. In the embedded runtime two
+    functions answer at the same time, and each would see the other's request, caller's identity included.
+    """
+
+    _event: APIGatewayProxyEventV2
+
+    @property
+    def current_event(self) -> APIGatewayProxyEventV2:  # type: ignore[override]
+        return self._event
+
+    def _to_proxy_event(self, event: dict[str, Any]) -> APIGatewayProxyEventV2:
+        """The one call between the arrival of a request and its first use."""
+        self._event = cast(APIGatewayProxyEventV2, super()._to_proxy_event(event))
+        return self._event
+
+
 def new_resolver(logger: Logger) -> APIGatewayHttpResolver:
-    """A resolver whose errors all have the API's shape."""
-    app = APIGatewayHttpResolver()
+    """A resolver whose errors all have the API's shape. It answers one request at a time; several resolvers
+    may do so at the same time."""
+    app = _Resolver()
 
     def refused(error: StixError) -> Response[str]:
         status = type(error).http_status
@@ -85,11 +106,9 @@ def new_resolver(logger: Logger) -> APIGatewayHttpResolver:
 
 def read_json(app: APIGatewayHttpResolver) -> dict[str, Any]:
     """The body as a JSON object; an empty body is an empty object. Raises ``InvalidInputError``."""
-    text = app.current_event.decoded_body
-    if not text:
-        return {}
     try:
-        body = json.loads(text)
+        text = app.current_event.decoded_body
+        body = json.loads(text) if text else {}
     except ValueError as error:
         raise InvalidInputError(f"The body is not JSON: {error}.", hint="Send a JSON object.") from None
     if not isinstance(body, dict):

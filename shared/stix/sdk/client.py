@@ -49,6 +49,7 @@ class Client:
         self._rediscover = rediscover
         self._trace = trace
         self._answered = False
+        self._found_again = False
         self._http = httpx.Client(
             transport=transport,
             # Loading the certificate store costs more than a whole call; plain HTTP needs none.
@@ -225,6 +226,7 @@ class Client:
                     raise error from exc
                 continue
             self._answered = True
+            self._found_again = False
             if answer.status_code in RETRIED_STATUS and backoff.wait(answer.headers.get("Retry-After")):
                 continue
             return self._read(answer)
@@ -259,11 +261,13 @@ class Client:
         return document
 
     def _moved(self) -> bool:
-        """True when the endpoint is now another one: try it at once."""
+        """True when a server is there again, at the same endpoint or another: try at once, however long its
+        start took. One that refuses at the same endpoint once more is called with patience."""
         found = self._rediscover(not self._answered) if self._rediscover else None
-        if found is None or found == self.endpoint:
+        if found is None or (found == self.endpoint and self._found_again):
             return False
         self.endpoint = found
+        self._found_again = True
         return True
 
 

@@ -110,11 +110,12 @@ class Discovery:
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
             return Endpoint(valid_url(str(stored["url"]), str(path)), str(stored["token"]), "login")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, TypeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else "it is not what `stix api login` writes"
             raise NotConfiguredError(
-                f"{path} cannot be read: {exc}.",
+                f"{path} cannot be read: {reason}.",
                 "Log in again with `stix api login`, or remove it with `stix api logout`.",
             ) from exc
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,10 @@ def step_functions() -> Iterator[Engine]:
         )
         arns = {
             name: client.create_state_machine(
-                name=name, definition=json.dumps(text), roleArn="arn:aws:iam::123456789012:role/contract"
+                # Runs of other tests may still be known under these names: the mock outlives one test.
+                name=f"{name}-{uuid.uuid4().hex}",
+                definition=json.dumps(text),
+                roleArn="arn:aws:iam::123456789012:role/contract",
             )["stateMachineArn"]
             for name, text in {"ask": TOKEN_TASK, "pass": PASS}.items()
         }

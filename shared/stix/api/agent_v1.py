@@ -1,0 +1,82 @@
+"""Version 1 of what the agents send. Unknown fields pass: an agent may be newer than its control plane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["Commands", "Downloads", "Join", "Logs", "Report", "Secrets"]
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Join(Message):
+    """``machine_id`` is the provider's name of the machine."""
+
+    machine_id: str
+    address: str = ""
+    peer_port: int = 0
+    facts: dict[str, Any] | None = None
+
+
+class JobReport(Message):
+    id: int
+    status: str
+    reason: str | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_codes: list[int | None] | None = None
+
+
+class Report(Message):
+    """``idle_since`` is None while the node is busy; ``jobs`` are what changed, from the head only."""
+
+    idle_since: float | None = None
+    address: str | None = None
+    peer_port: int | None = None
+    facts: dict[str, Any] | None = None
+    jobs: list[JobReport] | None = None
+
+
+class Commands(Message):
+    """``after`` acknowledges; the versions are those that the agent has."""
+
+    after: int | None = None
+    wait: bool | None = None
+    peers_version: int | None = None
+    settings_version: int | None = None
+    follow_version: int | None = None
+
+
+class Chunk(Message):
+    job: int
+    rank: int
+    n: int
+    size: int
+
+
+class LogEnd(Message):
+    job: int
+    rank: int
+    chunks: int
+    bytes: dict[str, int]
+    sha256: dict[str, str]
+
+
+class Logs(Message):
+    """Chunks that are in the object store, chunks that want a URL, logs that are complete."""
+
+    uploaded: list[Chunk] | None = None
+    wanted: list[Chunk] | None = None
+    finished: list[LogEnd] | None = None
+
+
+class Downloads(Message):
+    keys: list[str] | None = None
+
+
+class Secrets(Message):
+    job: int

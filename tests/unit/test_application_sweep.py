@@ -1,0 +1,440 @@
+"""The sweep: each kind of item, its claims, its failures; machines that the table does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from stix.application import want
+from stix.application.records import cluster_key, job_key, operation_key
+from stix.application.settle_cluster import confirm, settle
+from stix.application.sweep import record_failure, sweep
+from stix.application.sweep_orphans import list_places, sweep_place
+from stix.model.errors import UnavailableError
+from stix.model.status import ClusterStatus, IntentStatus, JobStatus, NodeStatus, OperationStatus, Wanted
+from stix.ports.compute import GangRequest
+from stix.ports.state_store import Item, Key, VersionConflictError
+from tests.unit.world import ANN, WORKSPACE, ControlPlane, offer
+
+FAILURE = {"Error": "BoomError", "Cause": "it broke"}
+
+
+@pytest.fixture
+def plane(tmp_path) -> Iterator[ControlPlane]:
+    made = ControlPlane(tmp_path)
+    yield made
+    made.close()
+
+
+def runs(plane):
+    return [machine for machine in plane.workflows.machines() if machine != "sweep"]
+
+
+def test_launch_is_started_again_when_its_run_died(plane):
+    plane.launch()
+    plane.workflows.runs.clear()
+    plane.pass_time(61)
+    sweep(plane.world)
+    assert runs(plane) == ["launch"]
+    cluster = plane.cluster()
+    assert plane.workflows.runs[0][1] == f"{cluster.id}-{cluster.version}"
+    sweep(plane.world)
+    assert runs(plane) == ["launch"]
+
+
+def test_launch_is_left_alone_when_its_run_has_begun(plane):
+    plane.launch()
+    plane.rank(plane.cluster())
+    plane.pass_time(600)
+    sweep(plane.world)
+    assert runs(plane) == ["launch"]
+
+
+def test_teardown_is_started_again_when_its_run_died(plane):
+    plane.bring_up()
+    want.take_down(plane.world, ANN, "train", purge=False, key=None)
+    plane.pass_time(61)
+    sweep(plane.world)
+    assert runs(plane) == ["launch", "terminate", "terminate"]
+
+
+def test_teardown_is_left_alone_when_its_run_has_begun(plane):
+    cluster = plane.bring_up()
+    want.stop_cluster(plane.world, ANN, "train", key=None)
+    settle(plane.world, WORKSPACE, cluster.id)
+    plane.pass_time(600)
+    sweep(plane.world)
+    assert runs(plane) == ["launch", "terminate"]
+
+
+def test_run_is_started_once_when_two_sweeps_claim_the_same_cluster(plane, monkeypatch):
+    plane.launch()
+    plane.workflows.runs.clear()
+    plane.pass_time(61)
+    from stix.application import sweep as module
+
+    real = module.decide_cluster
+    others = iter([True])
+
+    def interleaved(*args, **options):
+        if next(others, False):
+            sweep(plane.world)
+        return real(*args, **options)
+
+    monkeypatch.setattr(module, "decide_cluster", interleaved)
+    assert sweep(plane.world)["skipped"] == 1
+    assert runs(plane) == ["launch"]
+
+
+def test_run_is_started_soon_when_the_workflows_could_not_be_reached(plane):
+    plane.launch()
+    plane.workflows.runs.clear()
+    plane.pass_time(61)
+    plane.workflows.refuse = UnavailableError("no workflows")
+    assert sweep(plane.world)["skipped"] == 1
+    plane.workflows.refuse = None
+    plane.pass_time(301)
+    sweep(plane.world)
+    assert runs(plane) == ["launch"]
+
+
+def test_healthy_cluster_is_looked_at_again_when_its_heartbeats_would_be_late(plane):
+    cluster = plane.bring_up()
+    plane.pass_time(500)
+    plane.report(cluster)
+    plane.pass_time(101)
+    sweep(plane.world)
+    assert runs(plane) == ["launch"]
+    assert plane.cluster().due_at == plane.clock.now() + 500
+
+
+def test_node_and_job_end_when_their_cluster_has_ended(plane):
+    cluster = plane.bring_up()
+    item = plane.store.get(cluster_key(WORKSPACE, cluster.id))
+    ended = item.changed(
+        body={**item.body, "status": "TERMINATED"}, status="TERMINATED", live=False, due_at=None
+    )
+    plane.store.put(ended)
+    plane.pass_time(2 * 3600)
+    sweep(plane.world)
+    assert plane.nodes(cluster)[0].status is NodeStatus.TERMINATED
+    assert (plane.job(cluster).status, plane.job(cluster).reason) == (
+        JobStatus.FAILED_DRIVER,
+        "its cluster is gone",
+    )
+    sweep(plane.world)
+    assert plane.due() == []
+
+
+def test_operation_is_cancelled_when_another_one_superseded_it(plane):
+    """The one who superseded it died before saying so."""
+    plane.launch()
+    first = plane.operation(plane.cluster().operation_id)
+    want.take_down(plane.world, ANN, "train", purge=False, key=None)
+    item = plane.store.get(operation_key(WORKSPACE, first.id))
+    unfinished = item.changed(
+        body={**item.body, "status": "RUNNING"}, status="RUNNING", live=True, due_at=plane.clock.now()
+    )
+    plane.store.put(unfinished)
+    sweep(plane.world)
+    assert plane.operation(first.id).status is OperationStatus.CANCELLED
+
+
+def test_operation_is_left_alone_when_its_cluster_works_on_it(plane):
+    plane.boot()
+    operation = plane.cluster().operation_id
+    plane.pass_time(2101)
+    sweep(plane.world)
+    assert plane.operation(operation).status is OperationStatus.RUNNING
+    assert operation == plane.cluster().operation_id
+
+
+def test_jobs_are_handed_over_when_the_run_died_halfway(plane, monkeypatch):
+    from stix.application import join_nodes
+
+    cluster = plane.boot()
+    plane.await_join(cluster)
+    plane.join(cluster)
+
+    def crash(*_args):
+        raise TimeoutError
+
+    monkeypatch.setattr(join_nodes, "unfinished", crash)
+    with pytest.raises(TimeoutError):
+        plane.hand_over(cluster)
+    monkeypatch.undo()
+    assert plane.cluster().status is ClusterStatus.UP
+    for _ in range(25):
+        plane.pass_time(100)
+        plane.report(cluster)
+        sweep(plane.world)
+    assert plane.job(cluster).status is JobStatus.PENDING
+    assert plane.operation(cluster.operation_id).status is OperationStatus.SUCCEEDED
+
+
+def test_stop_is_ended_when_its_run_died_before_saying_so(plane, monkeypatch):
+    from stix.application import settle_cluster
+
+    cluster = plane.bring_up()
+    operation = want.stop_cluster(plane.world, ANN, "train", key=None)["operation_id"]
+    settle(plane.world, WORKSPACE, cluster.id)
+
+    def crash(*_args):
+        raise TimeoutError
+
+    monkeypatch.setattr(settle_cluster, "note", crash)
+    with pytest.raises(TimeoutError):
+        confirm(plane.world, WORKSPACE, cluster.id)
+    monkeypatch.undo()
+    plane.pass_time(2101)
+    sweep(plane.world)
+    assert plane.operation(operation).status is OperationStatus.SUCCEEDED
+
+
+def test_intent_is_closed_when_its_cluster_was_forgotten(plane, monkeypatch):
+    plane.launch()
+    cluster = plane.cluster()
+    plane.rank(cluster)
+
+    def lost(_request: GangRequest):
+        raise TimeoutError
+
+    monkeypatch.setattr(plane.compute, "create", lost)
+    with pytest.raises(TimeoutError):
+        plane.create(cluster)
+    want.take_down(plane.world, ANN, "train", purge=True, key=None)
+    plane.pass_time(2101)
+    sweep(plane.world)
+    assert plane.intents(cluster)[0].status is IntentStatus.ENDED
+    plane.pass_time(10 * 3600)
+    assert plane.due() == []
+
+
+@pytest.mark.parametrize("body", [{}, {"nonsense": True}])
+@pytest.mark.parametrize("kind", ["cluster", "node", "job", "operation", "intent"])
+def test_others_are_swept_when_one_item_cannot_be_read(plane, kind, body):
+    now = plane.clock.now()
+    poison = Key.top(WORKSPACE, kind, "poison")
+    plane.store.put(Item(poison, body, status="?", live=True, due_at=now - 999))
+    plane.launch()
+    plane.workflows.runs.clear()
+    plane.pass_time(61)
+    assert sweep(plane.world)["skipped"] == 1
+    assert runs(plane) == ["launch"]
+    assert sweep(plane.world)["skipped"] == 0
+    after = plane.store.get(poison)
+    assert (after.live, dict(after.body)) == (True, body)
+    plane.pass_time(301)
+    assert sweep(plane.world)["skipped"] == 1
+
+
+def test_item_is_left_as_it_is_when_a_newer_release_wrote_it(plane):
+    plane.launch()
+    key = cluster_key(WORKSPACE, plane.cluster().id)
+    item = plane.store.get(key)
+    plane.store.put(item.changed(schema_version=99))
+    plane.workflows.runs.clear()
+    plane.pass_time(61)
+    assert sweep(plane.world)["skipped"] == 1
+    after = plane.store.get(key)
+    assert (after.schema_version, dict(after.body)) == (99, dict(item.body))
+    assert runs(plane) == []
+
+
+# Runs that end badly
+
+
+def test_cluster_is_looked_at_later_and_later_when_runs_keep_failing(plane):
+    cluster = plane.bring_up()
+    waits = []
+    for _ in range(8):
+        record_failure(plane.world, WORKSPACE, cluster.id, FAILURE)
+        waits.append(plane.cluster().due_at - plane.clock.now())
+    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600]
+    assert plane.cluster().wanted is Wanted.UP
+    assert plane.cluster().reason == "BoomError: it broke"
+
+
+def test_launch_fails_and_its_machines_go_when_five_runs_failed(plane):
+    cluster = plane.boot()
+    for _ in range(5):
+        assert record_failure(plane.world, WORKSPACE, cluster.id, FAILURE) == {"outcome": "RECORDED"}
+    operation = plane.operation(cluster.operation_id)
+    assert operation.status is OperationStatus.FAILED
+    assert operation.error is not None
+    assert operation.error["code"] == "launch_failed"
+    assert plane.cluster().wanted is Wanted.ABSENT
+    plane.pass_time(2)
+    sweep(plane.world)
+    assert runs(plane)[-1] == "terminate"
+    settle(plane.world, WORKSPACE, cluster.id)
+    confirm(plane.world, WORKSPACE, cluster.id)
+    assert plane.compute.alive() == []
+    assert plane.job(cluster).status is JobStatus.FAILED_DRIVER
+    assert "Gave up after 5 failed runs" in plane.job(cluster).reason
+    assert record_failure(plane.world, WORKSPACE, cluster.id, FAILURE) == {"outcome": "MOVED"}
+
+
+def test_operation_has_failed_when_the_last_verdict_was_cut_off(plane, monkeypatch):
+    from stix.application import sweep as module
+
+    cluster = plane.boot()
+    for _ in range(4):
+        record_failure(plane.world, WORKSPACE, cluster.id, FAILURE)
+
+    def crash(*_args):
+        raise TimeoutError
+
+    monkeypatch.setattr(module, "note", crash)
+    with pytest.raises(TimeoutError):
+        record_failure(plane.world, WORKSPACE, cluster.id, FAILURE)
+    monkeypatch.undo()
+    record_failure(plane.world, WORKSPACE, cluster.id, FAILURE)
+    assert plane.operation(cluster.operation_id).status is OperationStatus.FAILED
+
+
+def test_teardown_is_never_given_up_when_its_runs_keep_failing(plane):
+    cluster = plane.boot()
+    operation = want.take_down(plane.world, ANN, "train", purge=False, key=None)["operation_id"]
+    for _ in range(9):
+        record_failure(plane.world, WORKSPACE, cluster.id, FAILURE)
+    assert plane.operation(operation).status is OperationStatus.RUNNING
+    assert plane.cluster().wanted is Wanted.ABSENT
+
+
+# Orphans
+
+
+def foreign(plane, number, **tags):
+    """Machines tagged with this deployment that no intent made."""
+    for n in range(number):
+        request = GangRequest(
+            token=f"unknown-{n}-{tags}",
+            count=1,
+            offer=offer(),
+            tags={"stix-deployment": "test"} | tags,
+            join_token="",
+            api_url="",
+            boot_seconds=1,
+        )
+        plane.compute.create(request)
+
+
+def place(plane):
+    return sweep_place(plane.world, "fake", "north")
+
+
+def test_machine_is_marked_then_ended_when_the_table_does_not_know_it(plane):
+    foreign(plane, 1)
+    assert place(plane) == {"marked": 1, "ended": 0, "machines": 1}
+    plane.pass_time(299)
+    assert place(plane)["ended"] == 0
+    plane.pass_time(2)
+    assert place(plane)["ended"] == 1
+    assert plane.compute.alive() == []
+    assert "OrphansEnded" in plane.events.names()
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [{"protected": "true"}, {"protected": "Yes"}, {"stix-deployment": "another"}],
+)
+def test_machine_lives_when_it_is_protected_or_of_another_deployment(plane, tags):
+    foreign(plane, 1, **tags)
+    for _ in range(4):
+        place(plane)
+        plane.pass_time(400)
+    assert len(plane.compute.alive()) == 1
+
+
+def test_machines_of_known_clusters_live_when_they_run_or_are_stopped_or_being_made(plane, monkeypatch):
+    plane.bring_up("one")
+    plane.boot("two")
+    cluster = plane.bring_up("three")
+    want.stop_cluster(plane.world, ANN, "three", key=None)
+    settle(plane.world, WORKSPACE, cluster.id)
+    plane.launch("four")
+    plane.rank(plane.cluster("four"))
+    real = plane.compute.create
+
+    def lost(request):
+        real(request)
+        raise TimeoutError
+
+    monkeypatch.setattr(plane.compute, "create", lost)
+    with pytest.raises(TimeoutError):
+        plane.create(plane.cluster("four"))
+    for _ in range(4):
+        assert place(plane) == {"marked": 0, "ended": 0, "machines": 4}
+        plane.pass_time(400)
+
+
+def test_machine_is_ended_when_it_pretends_to_be_of_a_known_attempt(plane):
+    cluster = plane.bring_up()
+    tags = {"stix-workspace": WORKSPACE, "stix-cluster": cluster.id, "stix-attempt": "0", "stix-intent": "x"}
+    foreign(plane, 1, **tags)
+    place(plane)
+    plane.pass_time(301)
+    assert place(plane)["ended"] == 1
+    assert len(plane.compute.alive()) == 1
+
+
+@pytest.mark.parametrize(("number", "ended"), [(2, 2), (10, 3), (100, 5)])
+def test_few_machines_are_ended_at_once_when_many_are_unknown(plane, number, ended):
+    foreign(plane, number)
+    place(plane)
+    plane.pass_time(301)
+    assert place(plane)["ended"] == ended
+    assert len(plane.compute.alive()) == number - ended
+
+
+def test_places_are_listed_when_something_was_created_there_in_thirty_days(plane):
+    assert list_places(plane.world) == {"places": []}
+    plane.boot()
+    assert list_places(plane.world) == {"places": [{"cloud": "fake", "region": "north"}]}
+    plane.pass_time(31 * 86400)
+    assert list_places(plane.world) == {"places": []}
+
+
+def test_orphan_sweep_is_started_at_its_pace_when_the_place_is_in_use(plane):
+    assert not sweep(plane.world)["orphan_sweep"]
+    cluster = plane.boot()
+    assert sweep(plane.world)["orphan_sweep"]
+    plane.pass_time(599)
+    plane.report(cluster)
+    assert not sweep(plane.world)["orphan_sweep"]
+    plane.pass_time(2)
+    assert sweep(plane.world)["orphan_sweep"]
+
+
+def test_sweep_says_how_late_it_is(plane):
+    plane.launch()
+    plane.pass_time(160)
+    assert sweep(plane.world)["oldest_due_seconds"] == pytest.approx(100)
+
+
+def test_decision_is_dropped_when_the_item_moved_meanwhile(plane, monkeypatch):
+    cluster = plane.bring_up()
+    plane.pass_time(601)
+    from stix.application import sweep as module
+
+    def moved(*_args):
+        raise VersionConflictError([job_key(WORKSPACE, cluster.id, 1)])
+
+    monkeypatch.setattr(module, "save", moved)
+    assert sweep(plane.world)["skipped"] >= 1
+    assert runs(plane) == ["launch"]
+
+
+def test_capacity_of_the_limits_is_respected_when_they_are_changed(tmp_path):
+    plane = ControlPlane(tmp_path)
+    short = replace(plane.world.limits, boot_seconds=5)
+    world = replace(plane.world, limits=short)
+    plane.launch()
+    plane.rank(plane.cluster())
+    from stix.application.create_machines import create
+
+    assert create(world, WORKSPACE, plane.cluster().id)["boot_seconds"] == 5
+    plane.close()
