@@ -21,7 +21,8 @@ from stix.model.errors import StixError
 from stix.ports.compute import MachineState
 from stix.ports.state_store import SHARDS
 from stix.runtime.bootstrap import install
-from tests.unit.world import KINDS, START, WORKSPACE, ControlPlane, offer
+from tests.unit.fake_compute import START
+from tests.unit.world import KINDS, WORKSPACE, ControlPlane, offer
 
 T = TypeVar("T")
 

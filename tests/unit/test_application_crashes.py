@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,6 +108,7 @@ def live(folder: Path, scenario: Callable[[MortalControlPlane], None], at: int |
         assert plane.deaths == (at is not None), "the point was not reached"
     finally:
         plane.close()
+    shutil.rmtree(folder)
     return passed
 
 

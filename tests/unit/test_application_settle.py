@@ -18,7 +18,8 @@ from stix.model.errors import (
 )
 from stix.model.status import ClusterStatus, IntentStatus, JobStatus, NodeStatus, OperationStatus, Wanted
 from stix.ports.compute import MachineState
-from tests.unit.world import ANN, WORKSPACE, ControlPlane, CreatesOnly
+from tests.unit.fake_compute import CreatesOnly
+from tests.unit.world import ANN, WORKSPACE, ControlPlane
 
 
 @pytest.fixture

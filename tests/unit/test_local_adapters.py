@@ -161,3 +161,14 @@ def test_remembered_tokens_are_bounded_when_many_come() -> None:
         ask(authorization, token)
     assert keeper.asked == 4
     assert len(authorization._known) == 2
+
+
+def test_expired_tokens_are_forgotten_when_another_comes() -> None:
+    keeper = Gatekeeper()
+    authorization = Authorization(keeper.invoke, seconds=30, now=lambda: keeper.time)
+    ask(authorization, "Bearer a")
+    keeper.time = 20.0
+    ask(authorization, "Bearer b")
+    keeper.time = 30.0
+    ask(authorization, "Bearer c")
+    assert set(authorization._known) == {"Bearer b", "Bearer c"}

@@ -16,7 +16,7 @@ import pytest
 
 from stix.adapters import sqlite_database
 from stix.adapters.sqlite import SqliteStateStore
-from stix.adapters.sqlite_database import APPLICATION_ID, SCHEMA_VERSION, SqliteDatabase
+from stix.adapters.sqlite_database import APPLICATION_ID, CACHE_KIB, SCHEMA_VERSION, SqliteDatabase
 from stix.model.errors import UnavailableError
 from stix.ports.state_store import Item, Key, StoreCorruptError
 
@@ -47,6 +47,19 @@ def test_file_is_durable_private_and_ours_when_made(database, path):
         connection.execute("CREATE TABLE t (x)")
     for file in path.parent.iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+
+def test_every_threads_connection_keeps_few_pages_when_opened(database):
+    kept = []
+
+    def look():
+        kept.append(database.connection().execute("PRAGMA cache_size").fetchone()[0])
+
+    look()
+    other = threading.Thread(target=look)
+    other.start()
+    other.join()
+    assert kept == [-CACHE_KIB, -CACHE_KIB]
 
 
 def test_items_are_there_when_the_file_is_opened_again(path):

@@ -13,7 +13,7 @@ from pathlib import Path
 from stix.model.errors import UnavailableError
 from stix.ports.state_store import StoreCorruptError
 
-__all__ = ["APPLICATION_ID", "BUSY_SECONDS", "SCHEMA_VERSION", "SqliteDatabase"]
+__all__ = ["APPLICATION_ID", "BUSY_SECONDS", "CACHE_KIB", "SCHEMA_VERSION", "SqliteDatabase"]
 
 APPLICATION_ID = 0x53746978
 """SQLite's ``application_id`` of our files: "Stix" in ASCII."""

@@ -65,6 +65,11 @@ class Authorization:
         context: Mapping[str, Any] = answer.get("context") or {}
         self._known[credentials] = (self._now() + self._seconds, context)
         self._known.move_to_end(credentials)
-        while len(self._known) > self._tokens:
-            self._known.popitem(last=False)
+        self._forget()
         return context
+
+    def _forget(self) -> None:
+        """Every node has a token of its own: what has expired must not stay. The oldest come first."""
+        now = self._now()
+        while self._known and (len(self._known) > self._tokens or next(iter(self._known.values()))[0] <= now):
+            self._known.popitem(last=False)

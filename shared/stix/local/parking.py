@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 __all__ = ["Parking", "ParkingWake"]
 
-_REMEMBERED_TOPICS = 50_000
+# More than are woken between a caller's look and its parking; launches make new topics for ever.
+_REMEMBERED_TOPICS = 2_000
 
 
 class Parking:
