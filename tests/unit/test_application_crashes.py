@@ -15,7 +15,7 @@ from stix.model.status import JobStatus, OperationStatus
 from tests.unit.crashing import CrashPoints, MortalControlPlane
 from tests.unit.world import ANN, WORKSPACE
 
-SAMPLE = 30
+SAMPLE = 12
 
 
 def live_through_its_life(plane: MortalControlPlane) -> None:
