@@ -25,7 +25,9 @@ ACTIONS: dict[str, Action] = {
         w, e["cluster"]["workspace"], e["cluster"]["id"], e["token"]
     ),
     "hand_over": _of_cluster(join_nodes.hand_over),
-    "undo": lambda w, e: undo_attempt.undo(w, e["cluster"]["workspace"], e["cluster"]["id"], e["failure"]),
+    "undo": lambda w, e: undo_attempt.undo(
+        w, e["cluster"]["workspace"], e["cluster"]["id"], e["failure"], attempt=e["attempt"]
+    ),
     "give_up": _of_cluster(undo_attempt.give_up),
     "settle": _of_cluster(settle_cluster.settle),
     "confirm": _of_cluster(settle_cluster.confirm),

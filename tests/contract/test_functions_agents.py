@@ -226,7 +226,9 @@ def test_launch_advances_when_the_workers_are_invoked_in_order(plane):
     assert plane.workflows.answers == {"t": ("succeeded", "")}
     assert provision(event | {"action": "hand_over"}, CONTEXT) == {"outcome": "UP"}
     failure = {"Error": "States.Timeout", "Cause": ""}
-    assert provision(event | {"action": "undo", "failure": failure}, CONTEXT) == {"outcome": "MOVED"}
+    assert provision(event | {"action": "undo", "attempt": 0, "failure": failure}, CONTEXT) == {
+        "outcome": "MOVED"
+    }
     assert provision(event | {"action": "give_up"}, CONTEXT) == {"outcome": "MOVED"}
     want.take_down(plane.world, ANN, "train", purge=False, key=None)
     provision(event | {"action": "settle"}, CONTEXT)

@@ -213,7 +213,7 @@ def test_attempt_is_undone_when_nodes_do_not_join_in_time(plane, cluster):
     plane.create(cluster)
     plane.await_join(cluster)
     plane.join(cluster, 0)
-    assert undo_attempt.undo(plane.world, WORKSPACE, cluster.id, TIMEOUT) == {"outcome": "UNDONE"}
+    assert undo_attempt.undo(plane.world, WORKSPACE, cluster.id, TIMEOUT, attempt=0) == {"outcome": "UNDONE"}
     after = plane.cluster()
     assert (after.attempt, after.offer, after.join_task_token) == (1, None, "")
     assert after.attempts[0].reason == "node 1 did not join within 900 s."
@@ -226,19 +226,28 @@ def test_undo_waits_for_the_providers_word_when_machines_end_slowly(plane, clust
     plane.create(cluster)
     plane.compute.lag = 30
     with pytest.raises(NotYetTerminatedError):
-        undo_attempt.undo(plane.world, WORKSPACE, cluster.id, TIMEOUT)
+        undo_attempt.undo(plane.world, WORKSPACE, cluster.id, TIMEOUT, attempt=0)
     assert plane.cluster().attempt == 0
     assert plane.intents(cluster)[0].status is IntentStatus.CREATED
     plane.pass_time(31)
-    assert undo_attempt.undo(plane.world, WORKSPACE, cluster.id, TIMEOUT)["outcome"] == "UNDONE"
+    assert undo_attempt.undo(plane.world, WORKSPACE, cluster.id, TIMEOUT, attempt=0)["outcome"] == "UNDONE"
     assert plane.compute.state("m-0") is MachineState.TERMINATED
     assert plane.compute.calls.count("terminate") == 1
 
 
 def test_machines_stay_when_undo_comes_after_the_cluster_is_up(plane):
     cluster = plane.bring_up()
-    assert undo_attempt.undo(plane.world, WORKSPACE, cluster.id, TIMEOUT) == {"outcome": "MOVED"}
+    assert undo_attempt.undo(plane.world, WORKSPACE, cluster.id, TIMEOUT, attempt=0) == {"outcome": "MOVED"}
     assert len(plane.compute.alive()) == 1
+
+
+def test_machines_of_the_next_attempt_stay_when_an_earlier_ones_undo_comes_late(plane, cluster):
+    plane.create(cluster)
+    undo_attempt.undo(plane.world, WORKSPACE, cluster.id, TIMEOUT, attempt=0)
+    plane.create(cluster)
+    late = undo_attempt.undo(plane.world, WORKSPACE, cluster.id, TIMEOUT, attempt=0)
+    assert late == {"outcome": "MOVED"}
+    assert plane.compute.alive() != []
 
 
 def test_operation_fails_with_what_was_tried_when_the_launch_is_given_up(plane, cluster):

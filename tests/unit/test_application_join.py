@@ -72,7 +72,7 @@ def test_join_says_gone_when_the_attempt_was_undone(plane, cluster):
     from stix.application.undo_attempt import undo
 
     gang = plane.compute.requests[0]
-    undo(plane.world, WORKSPACE, cluster.id, {"Error": "States.Timeout"})
+    undo(plane.world, WORKSPACE, cluster.id, {"Error": "States.Timeout"}, attempt=0)
     with pytest.raises(join_nodes.GoneError):
         plane.join(cluster, token=gang.join_token)
 

@@ -68,19 +68,18 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     intent's token makes a repeated call find the same gang. Raises ``ThrottledError`` to be tried again.
     """
     cluster = get_cluster(world, workspace, cluster_id)
-    boot = world.limits.boot_seconds
     if not _launching(cluster):
-        return {"outcome": "MOVED", "boot_seconds": boot}
+        return _outcome(world, cluster, "MOVED")
     offers = read_plan(world, cluster.plan_key)
     if cluster.attempt >= len(offers):
-        return {"outcome": "EXHAUSTED", "boot_seconds": boot}
+        return _outcome(world, cluster, "EXHAUSTED")
     offer = offers[cluster.attempt].offer
     intent = _intent(world, cluster, offer)
     if intent.status is IntentStatus.CREATED:
-        return {"outcome": _expect_nodes(world, cluster, intent), "boot_seconds": boot}
+        return _outcome(world, cluster, _expect_nodes(world, cluster, intent))
     if intent.status is not IntentStatus.PENDING:
         refuse_attempt(world, cluster, intent.status, intent.reason)
-        return {"outcome": "REFUSED", "boot_seconds": boot}
+        return _outcome(world, cluster, "REFUSED")
     nodes = f"{cluster.num_nodes} node{'s' * (cluster.num_nodes != 1)}"
     shape = _shape(offer)
     note(world, workspace, cluster.operation_id, f"Starting {nodes} on {offer.cloud} ({shape}).")
@@ -94,11 +93,15 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
         refuse_attempt(world, cluster, error.code, error.message)
         note(world, workspace, cluster.operation_id, f"{offer.place} refused: {error.message}")
         if isinstance(error, InvalidRequestError):
-            return {"outcome": "EXHAUSTED", "boot_seconds": boot}
-        return {"outcome": "REFUSED", "boot_seconds": boot}
+            return _outcome(world, cluster, "EXHAUSTED")
+        return _outcome(world, cluster, "REFUSED")
     intent = intent.changed(status=IntentStatus.CREATED, machine_ids=tuple(machine_ids))
     _record_outcome(world, intent)
-    return {"outcome": _expect_nodes(world, cluster, intent), "boot_seconds": boot}
+    return _outcome(world, cluster, _expect_nodes(world, cluster, intent))
+
+
+def _outcome(world: World, cluster: Cluster, outcome: str) -> dict[str, Any]:
+    return {"outcome": outcome, "attempt": cluster.attempt, "boot_seconds": world.limits.boot_seconds}
 
 
 def machine_tags(world: World, cluster: Cluster, attempt: int, token: str) -> dict[str, str]:

@@ -25,11 +25,17 @@ from stix.model.status import ClusterStatus, IntentStatus, NodeStatus, Operation
 __all__ = ["give_up", "undo"]
 
 
-def undo(world: World, workspace: str, cluster_id: str, failure: dict[str, Any]) -> dict[str, Any]:
-    """End the machines of the attempt, move on to the next offer. Raises ``NotYetTerminatedError``."""
+def undo(
+    world: World, workspace: str, cluster_id: str, failure: dict[str, Any], *, attempt: int
+) -> dict[str, Any]:
+    """End the machines of the attempt, move on to the next offer; an attempt that is over stays as it is.
+
+    Raises ``NotYetTerminatedError``.
+    """
     cluster = get_cluster(world, workspace, cluster_id)
-    item = world.store.get(intent_key(workspace, cluster_id, cluster.attempt))
-    if cluster.wanted is not Wanted.UP or cluster.status is not ClusterStatus.INIT or item is None:
+    item = world.store.get(intent_key(workspace, cluster_id, attempt))
+    launching = cluster.wanted is Wanted.UP and cluster.status is ClusterStatus.INIT
+    if not launching or cluster.attempt != attempt or item is None:
         return {"outcome": "MOVED"}
     intent = load(Intent, item)
     reason = _reason(world, cluster, failure)
