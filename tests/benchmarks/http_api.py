@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from .control_plane import ControlPlane, control_plane
 from .figures import Record, percentile
-from .processes import cpu_seconds, cpu_share, rss_mib
+from .processes import cpu_seconds, rss_mib
 
 _REQUESTS = 500
 _HELD = 1000

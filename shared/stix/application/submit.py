@@ -20,6 +20,7 @@ from stix.model.errors import ConflictError, InvalidInputError, NotFoundError
 from stix.model.job import Job
 from stix.model.operation import Operation, Progress
 from stix.model.resources import Resources
+from stix.model.runnable import check_runnable
 from stix.model.status import ClusterStatus, JobStatus, OperationStatus, Wanted
 from stix.model.task import Task
 from stix.ports.state_store import VersionConflictError, Write
@@ -36,6 +37,7 @@ def read_task(request: TaskRequest, *, uploaded: bool = True) -> Task:
     Raises ``TaskError`` and ``InvalidInputError``.
     """
     task = Task.from_yaml_config(request.task).with_envs(secrets=request.secrets)
+    check_runnable(task)
     if not uploaded:
         return task
     if task.workdir and request.workdir is None:
@@ -292,11 +294,11 @@ def _fits(cluster: Cluster, task: Task) -> None:
             code="does_not_fit",
         )
     offer, resources = cluster.offer, task.resources
-    if resources.accelerators is not None:
-        requested = Resources.model_validate(cluster.requested).accelerators
+    asked = resources.accelerator
+    if asked is not None:
+        requested = Resources.model_validate(cluster.requested).accelerator
         there = offer.accelerator if offer is not None else (requested.name if requested else "")
         count = offer.accelerator_count if offer is not None else (requested.count if requested else 0)
-        asked = resources.accelerators
         if asked.name.upper() != there.upper() or asked.count > count:
             has = f"{there}:{count:g}" if there else "no accelerator"
             raise ConflictError(
