@@ -97,6 +97,8 @@ class ControlPlane(Stack):
             "optimize": _Size(1024, task_seconds["optimize"]),
             "provision": _Size(512, task_seconds["provision"]),
             "monitor": _Size(256, task_seconds["monitor"]),
+            # Compiles some hundred thousand offers into one file.
+            "catalog": _Size(1024, task_seconds["catalog"]),
         }
         scheduled = {schedule.function for schedule in SCHEDULES}
         layer = PackageLayer(
@@ -125,6 +127,7 @@ class ControlPlane(Stack):
         """Each function's rights and the environment that goes with them, one paragraph a function."""
         api, agent, authorize = functions["api"], functions["agent"], functions["authorize"]
         optimize, provision, monitor = functions["optimize"], functions["provision"], functions["monitor"]
+        catalog = functions["catalog"]
 
         self._table.grant_get(authorize.role)
 
@@ -158,6 +161,20 @@ class ControlPlane(Stack):
         self._use_state(monitor, DUE_INDEX, LIST_INDEX)
         self._use_secrets(monitor, "s3:DeleteObject")
         self._start(monitor, *machines)
+
+        # It looks whether any place was used lately, and never at anything else in the table.
+        self._table.grant_index(catalog.role, LIST_INDEX)
+        allow(catalog.role, "events:PutEvents", on=[self._bus.event_bus_arn])
+        catalog.set(STIX_EVENT_BUS=self._bus.event_bus_name)
+        self._use_objects(catalog, "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+        self._start(catalog, "catalog")
+        allow(
+            catalog.role,
+            *("ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes", "ec2:DescribeRegions"),
+            "ec2:DescribeSpotPriceHistory",
+            on=["*"],
+            wildcard="EC2's lists of what it offers have no resource to name.",
+        )
 
     def _use_state(self, function: WorkerFunction, *indexes: str) -> None:
         """Read and write items; who changes items also says so on the bus."""

@@ -8,14 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stix.model.dag import Dag
     from stix.model.resources import Resources
+    from stix.model.storage import Storage
     from stix.model.task import Task
 
-__all__ = ["Resources", "Task", "__version__"]
+__all__ = ["Dag", "Resources", "Storage", "Task", "__version__"]
 
 __version__ = "0.1.0"
 
-_HOMES = {"Resources": "stix.model.resources", "Task": "stix.model.task"}
+_HOMES = {
+    "Dag": "stix.model.dag",
+    "Resources": "stix.model.resources",
+    "Storage": "stix.model.storage",
+    "Task": "stix.model.task",
+}
 
 
 def __getattr__(name: str) -> Any:

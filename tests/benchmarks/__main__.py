@@ -9,7 +9,18 @@ import sys
 import time
 from collections.abc import Callable
 
-from . import commands, first_output, growth, http_api, idle, install, job_queue, log_volume, state_store
+from . import (
+    commands,
+    first_output,
+    growth,
+    http_api,
+    idle,
+    install,
+    job_queue,
+    log_volume,
+    optimizer,
+    state_store,
+)
 from . import workflow_engine as engine
 from .figures import Figure, Record, read_limits, table
 
@@ -18,6 +29,7 @@ BENCHMARKS: dict[str, Callable[..., None]] = {
     "idle": idle.measure,
     "state_store": state_store.measure,
     "workflow_engine": engine.measure,
+    "optimizer": optimizer.measure,
     "http_api": http_api.measure,
     "job_queue": job_queue.measure,
     "log_volume": log_volume.measure,

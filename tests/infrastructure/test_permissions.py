@@ -27,6 +27,7 @@ OBJECTS = {
     ("s3:ListBucket", "<ObjectsBucket.Arn>"),
     ("s3:PutObject", "<ObjectsBucket.Arn>/*"),
 }
+ALL_MACHINES = ("catalog", "launch", "sweep", "terminate")
 MACHINES = "arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:stateMachine:stix-"
 WAKE = {
     (
@@ -78,7 +79,7 @@ ROLES = {
     | WAKE
     | secrets("Get", "Delete")
     | start("terminate")
-    | answer("launch", "sweep", "terminate"),
+    | answer(*ALL_MACHINES),
     "AuthorizeRole": logs("Authorize") | {("dynamodb:GetItem", TABLE)},
     "OptimizeRole": logs("Optimize") | READ_WRITE | OBJECTS,
     "ProvisionRole": logs("Provision")
@@ -86,17 +87,26 @@ ROLES = {
     | OBJECTS
     | WAKE
     | secrets("Get", "Put", "Delete")
-    | answer("launch", "sweep", "terminate"),
+    | answer(*ALL_MACHINES),
     "MonitorRole": logs("Monitor")
     | READ_WRITE
     | LIST
     | DUE
     | secrets("Delete")
-    | start("launch", "sweep", "terminate")
+    | start(*ALL_MACHINES)
     | {("sqs:SendMessage", "<DeadLetters.Arn>")},
+    "CatalogRole": logs("Catalog")
+    | LIST
+    | OBJECTS
+    | {("s3:DeleteObject", "<ObjectsBucket.Arn>/*")}
+    | start("catalog")
+    | {("events:PutEvents", "<Events.Arn>"), ("sqs:SendMessage", "<DeadLetters.Arn>")}
+    | {(f"ec2:Describe{what}", "*") for what in ("InstanceTypeOfferings", "InstanceTypes", "Regions")}
+    | {("ec2:DescribeSpotPriceHistory", "*")},
     "WorkflowsLaunchRole": invoke("Optimize", "Provision", "Monitor"),
     "WorkflowsTerminateRole": invoke("Provision", "Monitor"),
     "WorkflowsSweepRole": invoke("Provision", "Monitor"),
+    "WorkflowsCatalogRole": invoke("Catalog"),
 }
 
 
@@ -151,7 +161,7 @@ def test_roles_are_assumed_by_one_service_each(synthesized: Synthesized) -> None
 def test_functions_have_one_role_each(synthesized: Synthesized) -> None:
     functions = synthesized.properties("AWS::Lambda::Function")
     roles = {synthesized.text(function["Role"]) for function in functions}
-    assert len(roles) == len(functions) == 6
+    assert len(roles) == len(functions) == 7
 
 
 def test_functions_are_invoked_only_by_this_deployment(synthesized: Synthesized) -> None:

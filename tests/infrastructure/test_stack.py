@@ -10,7 +10,7 @@ from stix.adapters.dynamodb_table import create_table_request, table_definition
 from stix.runtime.schedules import SCHEDULES
 from tests.infrastructure.conftest import ROOT, Synthesized, short
 
-FUNCTIONS = ("agent", "api", "authorize", "monitor", "optimize", "provision")
+FUNCTIONS = ("agent", "api", "authorize", "catalog", "monitor", "optimize", "provision")
 
 
 def functions(synthesized: Synthesized) -> dict[str, dict[str, Any]]:
@@ -52,6 +52,7 @@ def test_function_has_only_the_environment_that_it_needs(synthesized: Synthesize
         "agent": changes | objects | secrets | machines | wake | {"STIX_API_URL", "STIX_WAKE_URL"},
         "api": changes | objects | secrets | machines | wake,
         "authorize": set(),
+        "catalog": changes | machines | objects,
         "monitor": changes | machines | secrets,
         "optimize": changes | objects,
         "provision": changes | objects | secrets | machines | wake | {"STIX_API_URL"},
@@ -80,7 +81,9 @@ def test_function_answers_within_ten_seconds_when_a_person_or_node_waits(
     assert functions(synthesized)[name]["Timeout"] <= 10
 
 
-@pytest.mark.parametrize(("name", "seconds"), [("optimize", 60), ("provision", 300), ("monitor", 60)])
+@pytest.mark.parametrize(
+    ("name", "seconds"), [("optimize", 60), ("provision", 300), ("monitor", 60), ("catalog", 600)]
+)
 def test_worker_has_the_time_that_its_longest_task_gives_it(
     synthesized: Synthesized, name: str, seconds: int
 ) -> None:
@@ -96,16 +99,20 @@ def test_scheduled_function_has_a_dead_letter_queue(synthesized: Synthesized) ->
 def test_schedules_call_the_alias_with_bounded_retries(synthesized: Synthesized) -> None:
     rules = synthesized.properties("AWS::Events::Rule")
     assert len(rules) == len(SCHEDULES)
+    called = {}
     for rule in rules:
         (target,) = rule["Targets"]
-        assert rule["ScheduleExpression"] == "rate(1 minute)"
-        assert synthesized.text(target["Arn"]) == "<MonitorLive>"
-        assert target["Input"] == '{"action":"sweep"}'
+        called[synthesized.text(target["Arn"])] = (rule["ScheduleExpression"], target["Input"])
         assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 300, "MaximumRetryAttempts": 2}
         assert synthesized.text(target["DeadLetterConfig"]["Arn"]) == "<DeadLetters.Arn>"
-    (asynchronous,) = synthesized.properties("AWS::Lambda::EventInvokeConfig")
-    assert "MonitorLive" in str(asynchronous["Qualifier"])
-    assert asynchronous["MaximumRetryAttempts"] == 1
+    assert called == {
+        "<MonitorLive>": ("rate(1 minute)", '{"action":"sweep"}'),
+        "<CatalogLive>": ("rate(7 hours)", '{"action":"start"}'),
+    }
+    asynchronous = synthesized.properties("AWS::Lambda::EventInvokeConfig")
+    assert len(asynchronous) == len(SCHEDULES)
+    for each in asynchronous:
+        assert each["MaximumRetryAttempts"] == 1
 
 
 def test_state_machines_call_published_versions(synthesized: Synthesized) -> None:
@@ -113,7 +120,7 @@ def test_state_machines_call_published_versions(synthesized: Synthesized) -> Non
         properties["StateMachineName"]: properties
         for properties in synthesized.properties("AWS::StepFunctions::StateMachine")
     }
-    assert machines.keys() == {"stix-launch", "stix-sweep", "stix-terminate"}
+    assert machines.keys() == {"stix-catalog", "stix-launch", "stix-sweep", "stix-terminate"}
     versions = synthesized.resources("AWS::Lambda::Version")
     for machine in machines.values():
         used = set(re.findall(r"\$\{(\w+)\}", machine["DefinitionString"]))

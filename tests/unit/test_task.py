@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stix.model.errors import TaskError
+from stix.model.resources import Resources
 from stix.model.task import Task
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -136,6 +137,10 @@ def test_the_digest_is_equal_when_the_meaning_is():
         {"secrets": {}},
         {"file_mounts": {"/x": "y"}},
         {"resources": {"cpus": 4}},
+        {"resources": {"any_of": [{"cpus": 4}]}},
+        {"secrets": {"S": "secrets:S"}},
+        {"deadline": "6h"},
+        {"service": {"readiness_probe": "/"}},
     ],
 )
 def test_the_digest_differs_when_the_meaning_does(changed: dict):
@@ -151,6 +156,233 @@ def test_the_digest_is_the_same_when_computed_by_another_process():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == task.digest()
+
+
+FORMS = [
+    ("deadline: 2030-01-02T03:04:05+01:00", {"deadline": "2030-01-02T02:04:05Z"}),
+    ("deadline: 2030-01-02 03:04Z", {"deadline": "2030-01-02T03:04:00Z"}),
+    ("deadline: 1.5h", {"deadline": "1h30m"}),
+    ("max_duration: 90m", {"max_duration": "1h30m"}),
+    ("max_duration: 1W", {"max_duration": "7d"}),
+    ("estimated_duration: 90s", {"estimated_duration": "1m30s"}),
+    (
+        "estimated_duration: {a100: 2h, 'H100:8': 15m, default: 1d}",
+        {"estimated_duration": {"A100": "2h", "H100:8": "15m", "default": "1d"}},
+    ),
+    ("max_cost: 2.5", {"max_cost": 2.5}),
+    ("optimize: COST", {}),
+    ("optimize: Time", {"optimize": "time"}),
+    ("depends_on: a", {"depends_on": {"a": None}}),
+    ("depends_on: {a: 2TB}", {"depends_on": {"a": 2048}}),
+    ("inputs: {s3://b: 100}", {"inputs": {"s3://b": 100}}),
+    ("outputs: {gs://b: 0.5}", {"outputs": {"gs://b": 0.5}}),
+    ("workdir: {url: 'git@h:o/r.git', ref: v1}", {"workdir": {"url": "git@h:o/r.git", "ref": "v1"}}),
+    ("secrets: ['secrets:team/TOKEN']", {"secrets": {"TOKEN": "secrets:team/TOKEN"}}),
+    ("secrets: {A: 'secrets:B'}", {"secrets": {"A": "secrets:B"}}),
+    (
+        "managed_secrets: [A, {user/B: {mount_path: /x}}]",
+        {"managed_secrets": ["A", {"user/B": {"mount_path": "/x"}}]},
+    ),
+    (
+        "file_mounts: {/a: s3://b/c, /b: {name: n, mode: copy, store: s3, persistent: false}}",
+        {
+            "file_mounts": {
+                "/a": "s3://b/c",
+                "/b": {"name": "n", "mode": "COPY", "store": "S3", "persistent": False},
+            }
+        },
+    ),
+    (
+        "file_mounts: {/a: {source: [./x, ./y], name: n, type: dataset_ro, "
+        "_bucket_sub_path: p, _force_delete: 1}}",
+        {
+            "file_mounts": {
+                "/a": {"name": "n", "source": ["./x", "./y"], "type": "DATASET_RO", "_bucket_sub_path": "p"}
+            }
+        },
+    ),
+    (
+        "volumes: {/a: v, /b: {name: v, sub_path: x/y}, /c: {size: 100Gi}, /d: {host_path: /h}}",
+        {
+            "volumes": {
+                "/a": "v",
+                "/b": {"name": "v", "sub_path": "x/y"},
+                "/c": {"size": 100},
+                "/d": {"host_path": "/h"},
+            }
+        },
+    ),
+    (
+        "volume_mounts: [{path: /a, volume_name: v, volume_config: {cloud: K8S, region: null, x: 1}}]",
+        {
+            "volume_mounts": [
+                {"path": "/a", "volume_name": "v", "volume_config": {"cloud": "kubernetes", "x": 1}}
+            ]
+        },
+    ),
+    (
+        "service: {readiness_probe: /h, replicas: 2, load_balancer: {stream_timeout_seconds: 5}}",
+        {
+            "service": {
+                "readiness_probe": "/h",
+                "replicas": 2,
+                "load_balancer": {"stream_timeout_seconds": 5},
+            }
+        },
+    ),
+    (
+        "service: {readiness_probe: {path: /h, post_data: {a: [1]}, headers: {A: b}}, ports: 80}",
+        {
+            "service": {
+                "readiness_probe": {"path": "/h", "post_data": {"a": [1]}, "headers": {"A": "b"}},
+                "replicas": 1,
+                "ports": 80,
+            }
+        },
+    ),
+    (
+        "service: {readiness_probe: /, load_balancing_policy: instance_aware_least_load, replica_policy: "
+        "{min_replicas: 0, max_replicas: 4, target_qps_per_replica: {'a100:1': 5, L4: 1}, "
+        "spot_placer: Dynamic_fallback, dynamic_ondemand_fallback: false}}",
+        {
+            "service": {
+                "readiness_probe": "/",
+                "replica_policy": {
+                    "min_replicas": 0,
+                    "max_replicas": 4,
+                    "target_qps_per_replica": {"A100:1": 5, "L4": 1},
+                    "dynamic_ondemand_fallback": False,
+                    "spot_placer": "dynamic_fallback",
+                },
+                "load_balancing_policy": "instance_aware_least_load",
+            }
+        },
+    ),
+    ("pool: {workers: 0}", {"pool": {"workers": 0}}),
+    ("service: {workers: 3}", {"pool": {"workers": 3}}),
+    ("service: {pool: {workers: 3}}", {"pool": {"workers": 3}}),
+    (
+        "pool: {min_workers: 0, max_workers: 9, queue_length_threshold: 2, upscale_delay_seconds: 5}",
+        {
+            "pool": {
+                "min_workers": 0,
+                "max_workers": 9,
+                "queue_length_threshold": 2,
+                "upscale_delay_seconds": 5,
+            }
+        },
+    ),
+    (
+        "config: {hooks: [{run: x, events: STOP, timeout: 5}], gcp: {vpc_name: p/n, subnet_names: [a]}, "
+        "kubernetes: {enable_docker: build, set_pod_resource_limits: 1.5, pod_config: {a: [{b: null}]}}}",
+        {
+            "config": {
+                "hooks": [{"run": "x", "events": ["stop"], "timeout": 5}],
+                "gcp": {"vpc_name": "p/n", "subnet_names": ["a"]},
+                "kubernetes": {
+                    "enable_docker": "BUILD",
+                    "set_pod_resource_limits": 1.5,
+                    "pod_config": {"a": [{"b": None}]},
+                },
+            }
+        },
+    ),
+    (
+        "event_callback: notify\napi_server_access: false",
+        {"event_callback": "notify", "api_server_access": False},
+    ),
+    ("file_mounts_mapping: {a: b}\n_metadata: {c: d}", {}),
+]
+
+
+@pytest.mark.parametrize(("text", "config"), FORMS, ids=[one[0][:40] for one in FORMS])
+def test_a_field_has_its_canonical_form_when_written_again(text: str, config: dict):
+    task = Task.from_yaml_text(text)
+    assert task.to_yaml_config() == config
+    assert Task.from_yaml_config(config) == task
+    assert Task.from_yaml_text(task.to_yaml_text()).digest() == task.digest()
+
+
+def test_the_nearest_estimate_counts_when_it_is_by_accelerator():
+    estimate = Task(estimated_duration={"A100:8": "1h", "A100": "6h", "default": "1d"}).estimated_duration
+    assert [estimate.of("A100", 8), estimate.of("A100", 4), estimate.of("L4", 1)] == [3600, 21600, 86400]
+    assert Task(estimated_duration={"A100": "1h"}).estimated_duration.of("", 0) is None
+    assert Task(estimated_duration="2h").estimated_duration == 7200
+
+
+def test_a_deadline_is_an_epoch_second_when_the_submission_is_known():
+    assert Task(deadline="6h").deadline.epoch(1000) == 22600
+    assert Task(deadline="2001-09-09T01:46:40Z").deadline.epoch(5) == 1_000_000_000
+
+
+def test_defaults_are_skypilots_when_a_service_is_short():
+    service = Task(service={"readiness_probe": "/"}).service
+    probe, policy = service.readiness_probe, service.replica_policy
+    assert (probe.initial_delay_seconds, probe.timeout_seconds) == (1200, 15)
+    assert (policy.min_replicas, policy.upscale_delay_seconds, policy.downscale_delay_seconds) == (
+        1,
+        300,
+        1200,
+    )
+    assert (service.load_balancing_policy, service.stream_timeout_seconds) == ("least_load", 120)
+
+
+def test_envs_are_filled_in_when_a_bucket_volume_service_or_repository_names_them():
+    task = Task(
+        envs={"B": "bucket", "P": "9", "R": "main"},
+        workdir={"url": "https://h/$B.git", "ref": "${R}"},
+        file_mounts={"/a": "s3://$B/x", "/b": {"source": "gs://${B}"}},
+        volumes={"/v": "vol-$P"},
+        service={"readiness_probe": "/health/$P"},
+    ).with_envs()
+    assert (task.workdir.url, task.workdir.ref) == ("https://h/bucket.git", "main")
+    assert task.file_mounts["/a"] == "s3://bucket/x"
+    assert task.file_mounts["/b"].source == "gs://bucket"
+    assert task.volumes["/v"].name == "vol-9"
+    assert task.service.readiness_probe.path == "/health/9"
+
+
+def test_only_local_sources_are_uploaded_when_mounts_are_mixed():
+    task = Task(file_mounts={"/a": "./x", "/b": "s3://b", "/c": {"source": "./y"}})
+    assert task.local_mounts() == {"/a": "./x"}
+
+
+def test_a_task_changes_when_a_setter_is_called():
+    task = Task("train", run="x")
+    assert task.set_resources(Resources(gpus="A100")) is task
+    assert str(task.resources.accelerator) == "A100:1"
+    task.set_resources([Resources(gpus="A100"), Resources(gpus="L4")])
+    assert task.resources.is_ordered
+    task.set_resources({Resources(gpus="A100"), Resources(gpus="L4")})
+    assert len(task.resources.alternatives()) == 2
+    assert not task.resources.is_ordered
+    task.update_envs({"A": 1}).update_envs({"B": "2"}).update_secrets({"S": "s"}).set_inputs("s3://b", 5)
+    task.set_file_mounts({"/a": "./x"}).update_file_mounts({"/b": "./y"}).set_outputs("s3://c", 1)
+    task.set_service({"readiness_probe": "/"})
+    assert (task.name, task.envs, list(task.file_mounts)) == ("train", {"A": "1", "B": "2"}, ["/a", "/b"])
+    assert Task.from_yaml_config(task.to_yaml_config(reveal_secrets=True)) == task
+    with pytest.raises(TaskError, match=r"resources\.cpus"):
+        task.set_resources({"cpus": "x"})
+    assert len(task.resources.alternatives()) == 2
+
+
+def test_the_constructor_raises_a_task_error_when_anything_is_wrong():
+    with pytest.raises(TaskError, match="num_nodes: 0 is not"):
+        Task("a b", num_nodes=0)
+    with pytest.raises(TaskError, match=r"resources\.cpus"):
+        Task(resources={"cpus": "x"})
+
+
+def test_no_http_client_is_imported_when_a_task_is_read(tmp_path):
+    (tmp_path / "x.yaml").write_text("run: x\nresources: {gpus: A100}")
+    code = (
+        "import stix, sys; stix.Task.from_yaml('x.yaml'); "
+        "print(sorted({'httpx', 'click', 'boto3'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_command_becomes_a_task_when_given_inline():

@@ -30,13 +30,13 @@ def check_fits(cluster: Cluster, task: Task) -> None:
 
 
 def _check_accelerators(cluster: Cluster, resources: Resources) -> None:
-    asked = resources.accelerators
+    asked = resources.accelerator
     if asked is None:
         return
     if cluster.offer is not None:
         name, count = cluster.offer.accelerator, float(cluster.offer.accelerator_count)
     else:
-        requested = Resources.model_validate(cluster.requested).accelerators
+        requested = Resources.model_validate(cluster.requested).accelerator
         name, count = (requested.name, requested.count) if requested is not None else ("", 0.0)
     if asked.name.upper() != name.upper() or asked.count > count:
         raise _less(cluster, "accelerators", asked, f"{name}:{count:g}" if name else "no accelerator")

@@ -99,7 +99,7 @@ def new_job(
     """A job as it is submitted. ``own_cpus``: the task's ``cpus`` are what this job holds (exec), not the
     size of the machine (launch)."""
     now = world.clock.now()
-    accelerator = task.resources.accelerators
+    accelerator = task.resources.accelerator
     cpus = task.resources.cpus.value if own_cpus and task.resources.cpus is not None else _DEFAULT_CPUS
     demand = Demand(
         cpus=cpus,

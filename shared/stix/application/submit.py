@@ -21,6 +21,7 @@ from stix.model.cluster import Cluster
 from stix.model.errors import ConflictError, InvalidInputError, NotFoundError, StixError
 from stix.model.job import Job
 from stix.model.operation import Operation, Progress
+from stix.model.runnable import check_runnable
 from stix.model.status import ClusterStatus, JobStatus, OperationStatus, Wanted
 from stix.model.task import Task
 from stix.ports.state_store import VersionConflictError, Write
@@ -37,6 +38,7 @@ def read_task(request: TaskRequest, *, uploaded: bool = True) -> Task:
     Raises ``TaskError`` and ``InvalidInputError``.
     """
     task = Task.from_yaml_config(request.task).with_envs(secrets=request.secrets)
+    check_runnable(task)
     if not uploaded:
         return task
     if task.workdir and request.workdir is None:

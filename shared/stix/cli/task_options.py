@@ -12,15 +12,33 @@ import click
 if TYPE_CHECKING:
     from stix.model.task import Task
 
-__all__ = ["autostop_flags", "autostop_options", "read_task", "task_options"]
+__all__ = ["RESOURCE_FLAGS", "autostop_flags", "autostop_options", "read_task", "task_options"]
 
 Command = Callable[..., Any]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_RESOURCES = ("infra", "cloud", "region", "zone", "cpus", "memory", "gpus", "instance_type", "use_spot")
+RESOURCE_FLAGS = (
+    "infra",
+    "cloud",
+    "region",
+    "zone",
+    "cpus",
+    "memory",
+    "gpus",
+    "instance_type",
+    "use_spot",
+    "disk_size",
+    "disk_tier",
+    "local_disk",
+    "network_tier",
+    "image_id",
+    "max_hourly_cost",
+)
 
 _OPTIONS = [
     click.option("-n", "--name", metavar="NAME", help="Name of the task."),
     click.option("--workdir", metavar="DIR", help="Folder that is copied to every node."),
+    click.option("--git-url", metavar="URL", help="Git repository that is the workdir."),
+    click.option("--git-ref", metavar="REF", help="Its branch, tag or commit."),
     click.option(
         "--infra", metavar="CLOUD[/REGION[/ZONE]]", help="Where to run, such as local or aws/us-east-1."
     ),
@@ -33,6 +51,12 @@ _OPTIONS = [
     click.option("--gpus", metavar="NAME[:COUNT]", help="Accelerators of each node, such as L4 or A100:8."),
     click.option("-t", "--instance-type", metavar="TYPE", help="The cloud's name of a machine type."),
     click.option("--use-spot/--no-use-spot", default=None, help="Use spot machines."),
+    click.option("--disk-size", metavar="GB", help="Size of each node's disk, such as 100 or 1TB."),
+    click.option("--disk-tier", metavar="TIER", help="low, medium, high, ultra, best or none."),
+    click.option("--local-disk", metavar="KIND[:GB[+]]", help="Instance storage, such as nvme:1000+."),
+    click.option("--network-tier", metavar="TIER", help="standard or best."),
+    click.option("--image-id", metavar="IMAGE", help="Image of the machines, or docker:IMAGE."),
+    click.option("--max-hourly-cost", type=float, metavar="USD", help="Most that one node may cost an hour."),
     click.option("--ports", multiple=True, metavar="PORT[-PORT]", help="Port to open; may be repeated."),
     click.option(
         "--env", multiple=True, metavar="NAME[=VALUE]", help="Variable; without a value, yours is taken."
@@ -86,15 +110,28 @@ def read_task(entrypoint: Sequence[str], flags: Mapping[str, Any], environ: Mapp
         task = Task.from_command(" ".join(entrypoint))
     else:
         task = Task()
-    resources = {field: flags[field] for field in _RESOURCES}
+    resources = {field: flags[field] for field in RESOURCE_FLAGS}
     if flags["ports"]:
         resources["ports"] = list(flags["ports"])
     task = task.with_overrides(
-        name=flags["name"], workdir=flags["workdir"], num_nodes=flags["num_nodes"], resources=resources
+        name=flags["name"], workdir=_workdir(flags, task), num_nodes=flags["num_nodes"], resources=resources
     )
     envs = _variables("--env", flags["env"], "--env-file", flags["env_file"], environ)
     secrets = _variables("--secret", flags["secret"], "--secret-file", flags["secret_file"], environ)
     return task.with_envs(envs, secrets=secrets)
+
+
+def _workdir(flags: Mapping[str, Any], task: Task) -> Any:
+    """The folder or git repository of the flags; ``--git-ref`` alone is another ref of the task's own."""
+    url, ref = flags["git_url"], flags["git_ref"]
+    if url is None and ref is None:
+        return flags["workdir"]
+    if flags["workdir"] is not None:
+        raise click.UsageError("--workdir and --git-url cannot both be given.")
+    url = url or getattr(task.workdir, "url", None)
+    if url is None:
+        raise click.UsageError("--git-ref needs --git-url, or a task whose workdir is a git repository.")
+    return {"url": url, "ref": ref}
 
 
 def _is_file(entrypoint: Sequence[str]) -> bool:

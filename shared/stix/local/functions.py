@@ -63,6 +63,7 @@ FUNCTIONS: Mapping[str, FunctionSize] = MappingProxyType(
         "optimize": FunctionSize(2),
         "provision": FunctionSize(8),
         "monitor": FunctionSize(2),
+        "catalog": FunctionSize(2, 600.0),
     }
 )
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ModelWrapValidatorH
 from stix.model.fields import AUTOSTOP
 from stix.model.names import did_you_mean
 from stix.model.problems import refuse, shown
+from stix.model.shapes import text, whole
 
 __all__ = ["DEFAULT_IDLE_MINUTES", "Autostop", "WaitFor", "parse_autostop"]
 
@@ -22,6 +23,8 @@ WaitFor = Literal["jobs_and_ssh", "jobs", "none"]
 _MOST_MINUTES = 366 * 24 * 60
 _DURATION = re.compile(r"([0-9]{1,9})([mhdw]?)", re.ASCII | re.IGNORECASE)
 _MINUTES = {"": 1, "m": 1, "h": 60, "d": 24 * 60, "w": 7 * 24 * 60}
+_script = text("a script", "Write the commands as text.", longest=16 * 1024)
+_timeout = whole(1)
 _HINT = (
     'Write minutes (10), a duration ("10m", "2h", "1d", "1w"), true, false or {idle_minutes: 10, down: true}.'
 )
@@ -62,6 +65,14 @@ def _wait_for(value: Any) -> str:
     return folded
 
 
+def _hook(value: Any) -> str | None:
+    return None if value is None else str(_script(value))
+
+
+def _hook_timeout(value: Any) -> int | None:
+    return None if value is None else int(_timeout(value))
+
+
 class Autostop(BaseModel):
     """Stop, or with ``down`` terminate, after ``idle_minutes`` without what ``wait_for`` names."""
 
@@ -70,6 +81,8 @@ class Autostop(BaseModel):
     idle_minutes: Annotated[int, BeforeValidator(_idle_minutes)] = DEFAULT_IDLE_MINUTES
     down: Annotated[bool, BeforeValidator(_down)] = False
     wait_for: Annotated[WaitFor, BeforeValidator(_wait_for)] = "jobs_and_ssh"
+    hook: Annotated[str | None, BeforeValidator(_hook)] = None
+    hook_timeout: Annotated[int | None, BeforeValidator(_hook_timeout)] = None
 
     @model_validator(mode="wrap")
     @classmethod
@@ -83,6 +96,10 @@ class Autostop(BaseModel):
             config["down"] = True
         if self.wait_for != "jobs_and_ssh":
             config["wait_for"] = self.wait_for
+        if self.hook is not None:
+            config["hook"] = self.hook
+        if self.hook_timeout is not None:
+            config["hook_timeout"] = self.hook_timeout
         return config
 
 

@@ -1,8 +1,4 @@
-"""Which fields a mapping may hold, which of them are understood today, and their other names.
-
-A field that SkyPilot's task YAML has and that is not understood yet is refused as a gap, not as a typo. To
-make one work, move its name from ``later`` to ``known`` and add the field to the model.
-"""
+"""Which fields a mapping may hold, and their other names."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from stix.model.names import did_you_mean
+from stix.model.names import did_you_mean, nearest
 from stix.model.problems import Problem, problems_in, refuse, refuse_all, shown
 
 __all__ = ["AUTOSTOP", "RESOURCES", "TASK", "Section"]
@@ -27,14 +23,16 @@ class Section:
     Attributes:
         what: how errors call it.
         known: fields that are understood, in the order in which they are written.
-        later: fields of SkyPilot's that are recognised and refused.
         aliases: other names of known fields.
+        ignored: fields that may be there and are left out: SkyPilot writes them for itself.
+        others: whether unknown fields are kept, unless one looks like a misspelt known one.
     """
 
     what: str
     known: tuple[str, ...]
-    later: frozenset[str]
     aliases: Mapping[str, str] = field(default_factory=dict)
+    ignored: frozenset[str] = frozenset()
+    others: bool = False
 
     def read(self, data: Any, handler: Callable[[Any], T]) -> T:
         """Check the field names of ``data``, then hand the known ones to ``handler`` (a pydantic wrap
@@ -72,13 +70,12 @@ class Section:
                 kept[name] = value
                 if name != key:
                     written_as[name] = key
-            elif key in self.later:
-                text = f'"{key}" is known from SkyPilot and not supported yet.'
-                problems.append(Problem((key,), text, "Remove it."))
+            elif key in self.ignored:
+                continue
+            elif self.others and nearest(key, (*self.known, *self.aliases)) is None:
+                kept[key] = value
             else:
-                hint = did_you_mean(
-                    key, (*self.known, *self.aliases, *(n for n in self.later if n[0] != "_"))
-                )
+                hint = did_you_mean(key, (*self.known, *self.aliases))
                 problems.append(Problem((key,), f"unknown field {shown(key)} of {self.what}.", hint))
         return kept, problems, written_as
 
@@ -90,32 +87,29 @@ TASK = Section(
         "workdir",
         "num_nodes",
         "resources",
+        "depends_on",
+        "estimated_duration",
+        "deadline",
+        "max_duration",
+        "max_cost",
+        "optimize",
         "envs",
         "secrets",
+        "managed_secrets",
         "file_mounts",
+        "volumes",
+        "volume_mounts",
+        "inputs",
+        "outputs",
+        "service",
+        "pool",
+        "config",
+        "event_callback",
+        "api_server_access",
         "setup",
         "run",
     ),
-    later=frozenset(
-        {
-            "managed_secrets",
-            "volumes",
-            "volume_mounts",
-            "service",
-            "pool",
-            "config",
-            "event_callback",
-            "inputs",
-            "outputs",
-            "api_server_access",
-            "file_mounts_mapping",
-            "execution",
-            "primary_tasks",
-            "termination_delay",
-            "inter_connection",
-            "_metadata",
-        }
-    ),
+    ignored=frozenset({"file_mounts_mapping", "_metadata"}),
 )
 
 RESOURCES = Section(
@@ -129,40 +123,32 @@ RESOURCES = Section(
         "cpus",
         "memory",
         "accelerators",
+        "accelerator_args",
         "use_spot",
+        "job_recovery",
+        "max_hourly_cost",
+        "disk_size",
+        "disk_tier",
+        "local_disk",
+        "network_tier",
+        "volumes",
+        "image_id",
         "ports",
         "labels",
         "autostop",
+        "priority",
+        "priority_class",
+        "any_of",
+        "ordered",
+        "_cluster_config_overrides",
     ),
-    later=frozenset(
-        {
-            "accelerator_args",
-            "job_recovery",
-            "spot_recovery",
-            "any_of",
-            "ordered",
-            "disk_size",
-            "disk_tier",
-            "network_tier",
-            "local_disk",
-            "max_hourly_cost",
-            "image_id",
-            "priority",
-            "priority_class",
-            "volumes",
-            "ephemeral_storage",
-            "_cluster_config_overrides",
-            "_docker_login_config",
-            "_is_image_managed",
-            "_requires_fuse",
-            "_no_missing_accel_warnings",
-        }
+    aliases={"gpus": "accelerators", "spot_recovery": "job_recovery"},
+    ignored=frozenset(
+        {"ephemeral_storage", "_is_image_managed", "_requires_fuse", "_no_missing_accel_warnings"}
     ),
-    aliases={"gpus": "accelerators"},
 )
 
 AUTOSTOP = Section(
     what="autostop",
-    known=("idle_minutes", "down", "wait_for"),
-    later=frozenset({"hook", "hook_timeout"}),
+    known=("idle_minutes", "down", "wait_for", "hook", "hook_timeout"),
 )

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from stix.model.names import did_you_mean
 from stix.model.problems import Problem, refuse, shown
 
-__all__ = ["CLOUDS", "Infra", "fold_place", "parse_infra"]
+__all__ = ["CLOUDS", "Infra", "complete_place", "fold_place", "parse_infra"]
 
 # fmt: off
 CLOUDS = (
@@ -39,6 +39,9 @@ class Infra:
 
     def __str__(self) -> str:
         return re.sub(r"(/\*)+$", "", "/".join((self.cloud or "*", self.region or "*", self.zone or "*")))
+
+    def to_config(self) -> str:
+        return str(self)
 
 
 def parse_infra(value: Any) -> Infra | None:
@@ -103,3 +106,27 @@ def fold_place(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]
         first, context = next(iter(trio)), error.context or {}
         problem = Problem((first,), str(context.get("text")), str(context.get("hint")), shown(trio[first]))
         return rest, [problem]
+
+
+def complete_place(around: Mapping[str, Any], options: Any) -> Any:
+    """``options`` of resources in which those that give only a ``region`` or ``zone`` take the cloud (and the
+    region) of the resources ``around`` them. What is not a list of mappings comes back as it is."""
+    if not isinstance(options, (list, tuple)):
+        return options
+    place, problems = fold_place(around)
+    try:
+        infra = None if problems else parse_infra(place.get("infra"))
+    except PydanticCustomError:
+        infra = None
+    return options if infra is None else [_completed(infra, option) for option in options]
+
+
+def _completed(infra: Infra, option: Any) -> Any:
+    if not isinstance(option, Mapping) or any(option.get(name) is not None for name in ("cloud", "infra")):
+        return option
+    if option.get("region") is not None:
+        return {"cloud": infra.cloud, **option} if infra.cloud else option
+    if option.get("zone") is not None:
+        above = {"cloud": infra.cloud, "region": infra.region}
+        return {**{name: value for name, value in above.items() if value}, **option}
+    return option

@@ -17,9 +17,11 @@ from stix.model.errors import TaskError
 
 __all__ = [
     "FieldPath",
+    "Position",
     "Problem",
     "collect",
     "field_name",
+    "placed_error",
     "problems_in",
     "refuse",
     "refuse_all",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 FieldPath: TypeAlias = tuple[str | int, ...]
+Position: TypeAlias = tuple[int, int]
 
 T = TypeVar("T")
 
@@ -126,7 +129,7 @@ def task_error(
     problems: Iterable[Problem],
     *,
     source: str = "",
-    line_of: Callable[[FieldPath], tuple[int, int] | None] = lambda path: None,
+    line_of: Callable[[FieldPath], Position | None] = lambda path: None,
     flags: Mapping[str, str] | None = None,
 ) -> TaskError:
     """One ``TaskError``: a line for each of the first five problems, in the order of the file.
@@ -134,7 +137,17 @@ def task_error(
     ``line_of`` gives the 1-based line and column of a path. ``flags`` maps field names to the command-line
     flags that set them; such a problem is told by its flag.
     """
-    placed = sorted(((line_of(one.path), one) for one in problems), key=lambda pair: pair[0] or (0, 0))
+    return placed_error(((line_of(one.path), one) for one in problems), source=source, flags=flags)
+
+
+def placed_error(
+    problems: Iterable[tuple[Position | None, Problem]],
+    *,
+    source: str = "",
+    flags: Mapping[str, str] | None = None,
+) -> TaskError:
+    """As ``task_error``, of problems that come with their line and column."""
+    placed = sorted(problems, key=lambda pair: pair[0] or (0, 0))
     lines, details = [], []
     for position, one in placed:
         name = field_name(one.path)

@@ -1,4 +1,4 @@
-"""Parsers of the task's own fields: texts, environment, secrets and file mounts."""
+"""Parsers of the task's own fields: texts, environment, and what its plan depends on."""
 
 from __future__ import annotations
 
@@ -7,22 +7,29 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import SecretStr
-
 from stix.model.names import ENV_NAME, MAX_NAME, TASK_NAME
 from stix.model.problems import Problem, refuse, refuse_all, shown
+from stix.model.quantities import parse_transfer
+from stix.model.shapes import choice, each, flag, named, number, text
 
 __all__ = [
     "MOST_NODES",
     "MOST_SCRIPT_BYTES",
+    "env_name_problem",
+    "env_text",
+    "parse_api_server_access",
+    "parse_data",
+    "parse_depends_on",
     "parse_envs",
-    "parse_file_mounts",
+    "parse_event_callback",
+    "parse_max_cost",
     "parse_name",
     "parse_num_nodes",
+    "parse_objective",
     "parse_script",
-    "parse_secrets",
-    "parse_workdir",
     "substitute",
+    "substitute_all",
+    "text_problem",
 ]
 
 MOST_SCRIPT_BYTES = 128 * 1024
@@ -30,10 +37,10 @@ MOST_SCRIPT_BYTES = 128 * 1024
 MOST_NODES = 10_000
 
 _REFERENCE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))", re.ASCII)
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def _text_problem(value: str) -> str:
+def text_problem(value: str) -> str:
+    """What keeps a text from being an argument or a variable, to follow its name; empty for nothing."""
     if "\0" in value:
         return "holds a NUL character."
     try:
@@ -66,24 +73,13 @@ def parse_script(value: Any) -> str | None:
     if not isinstance(value, str):
         hint = "Write the commands as text after |, one a line."
         raise refuse(f"{shown(value)} is not a script.", hint, value=value)
-    problem = _text_problem(value)
+    problem = text_problem(value)
     if problem:
         raise refuse(f"the script {problem}", "Put a longer script in a file of the workdir and call it.")
     return value if value.strip() else None
 
 
-def parse_workdir(value: Any) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, Mapping) or (isinstance(value, str) and _URL.match(value)):
-        hint = "Clone it in setup, or name a local folder."
-        raise refuse("a workdir from a git repository is not supported yet.", hint, value=value)
-    if not isinstance(value, str) or not value.strip() or _text_problem(value):
-        raise refuse(f"{shown(value)} is not a folder.", "Write a local folder, such as .", value=value)
-    return value
-
-
-def _env_name_problem(key: Any) -> Problem | None:
+def env_name_problem(key: Any) -> Problem | None:
     if isinstance(key, str) and ENV_NAME.fullmatch(key):
         return None
     hint = "Use letters, digits and _, not beginning with a digit."
@@ -99,13 +95,13 @@ def parse_envs(value: Any) -> dict[str, str | None]:
     envs: dict[str, str | None] = {}
     problems = []
     for key, given in value.items():
-        problem = _env_name_problem(key)
-        text = _env_text(given)
+        problem = env_name_problem(key)
+        text = env_text(given)
         if problem is None and given is not None and text is None:
             problem = Problem(
                 (key,), f"{shown(given)} is not text.", "Write one value, quoted.", shown(given)
             )
-        elif problem is None and text is not None and (wrong := _text_problem(text)):
+        elif problem is None and text is not None and (wrong := text_problem(text)):
             problem = Problem((key,), f"the value {wrong}", "Put it in a file of the workdir.")
         if problem:
             problems.append(problem)
@@ -116,7 +112,8 @@ def parse_envs(value: Any) -> dict[str, str | None]:
     return envs
 
 
-def _env_text(given: Any) -> str | None:
+def env_text(given: Any) -> str | None:
+    """The text of one value, None where it is not one."""
     if isinstance(given, str):
         return given
     if isinstance(given, bool):
@@ -124,63 +121,6 @@ def _env_text(given: Any) -> str | None:
     if isinstance(given, int) or (isinstance(given, float) and math.isfinite(given)):
         return shown(given)
     return None
-
-
-def parse_secrets(value: Any) -> dict[str, SecretStr | None]:
-    """As ``envs``, but no error repeats a value."""
-    if value is None:
-        return {}
-    if isinstance(value, (list, tuple)):
-        raise refuse("references to managed secrets are not supported yet.", "Write secrets as NAME: null.")
-    if not isinstance(value, Mapping):
-        raise refuse("the secrets are not a mapping.", "Write secrets as NAME: text, or NAME: null.")
-    secrets: dict[str, SecretStr | None] = {}
-    problems = []
-    for key, given in value.items():
-        problem = _env_name_problem(key)
-        text = given.get_secret_value() if isinstance(given, SecretStr) else _env_text(given)
-        if problem is None and given is not None and text is None:
-            problem = Problem((key,), "the value is not text.", "Write one value, quoted.")
-        elif problem is None and text is not None and (wrong := _text_problem(text)):
-            problem = Problem((key,), f"the value {wrong}", "Shorten it.")
-        elif problem is None and text is not None and text.startswith("secrets:"):
-            text = "references to managed secrets are not supported yet."
-            problem = Problem((key,), text, "Write null and pass the value with --secret.")
-        if problem:
-            problems.append(problem)
-        else:
-            secrets[key] = None if text is None else SecretStr(text)
-    if problems:
-        raise refuse_all(problems)
-    return secrets
-
-
-def parse_file_mounts(value: Any) -> dict[str, str]:
-    """Destination on the machine to a local file or folder."""
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        hint = "Write file_mounts as /path/on/the/machine: ./local/path."
-        raise refuse(f"{shown(value)} is not a mapping.", hint, value=value)
-    mounts: dict[str, str] = {}
-    problems = []
-    for target, source in value.items():
-        at = (target if isinstance(target, str) else shown(target),)
-        cleaned = target.strip().rstrip("/") if isinstance(target, str) else ""
-        if cleaned in ("", "~", ".") or _text_problem(cleaned) or ".." in cleaned.split("/"):
-            hint = "Write an absolute path, or one below ~/ or the workdir, without .. in it."
-            problems.append(Problem(at, "not a place on the machine for a file.", hint))
-        elif isinstance(source, Mapping) or (isinstance(source, str) and _URL.match(source)):
-            hint = "Mount a local path, or fetch it in setup."
-            problems.append(Problem(at, "buckets and URLs in file_mounts are not supported yet.", hint))
-        elif not isinstance(source, str) or not source.strip() or _text_problem(source):
-            text = f"{shown(source)} is not a local path."
-            problems.append(Problem(at, text, "Write a file or folder of this machine.", shown(source)))
-        else:
-            mounts[target] = source
-    if problems:
-        raise refuse_all(problems)
-    return mounts
 
 
 def substitute(text: str, envs: Mapping[str, str | None]) -> str:
@@ -191,3 +131,66 @@ def substitute(text: str, envs: Mapping[str, str | None]) -> str:
         return found[0] if given is None else given
 
     return _REFERENCE.sub(fill, text)
+
+
+def substitute_all(config: Any, envs: Mapping[str, str | None]) -> Any:
+    """``substitute`` in every text of plain values, names of mappings included."""
+    if isinstance(config, str):
+        return substitute(config, envs)
+    if isinstance(config, Mapping):
+        return {substitute(name, envs): substitute_all(value, envs) for name, value in config.items()}
+    if isinstance(config, list):
+        return [substitute_all(value, envs) for value in config]
+    return config
+
+
+_data_at_uri = named(parse_transfer, "URI: GB", most=1)
+_cost = number(above=True, unit="USD")
+_objective = choice("an objective", ("cost", "time", "balanced"))
+_event_callback = text("a command", longest=MOST_SCRIPT_BYTES)
+
+
+def parse_data(value: Any) -> dict[str, float]:
+    """``{URI: GB}``, one entry: where the data is and how much of it."""
+    return {} if value is None else _data_at_uri(value)
+
+
+def parse_max_cost(value: Any) -> float | None:
+    """USD for the whole run."""
+    return None if value is None else _cost(value)
+
+
+def parse_objective(value: Any) -> str:
+    return "cost" if value is None else _objective(value)
+
+
+def parse_event_callback(value: Any) -> str | None:
+    return None if value is None else _event_callback(value)
+
+
+def parse_api_server_access(value: Any) -> bool:
+    return True if value is None else flag(value)
+
+
+def parse_depends_on(value: Any) -> dict[str, float | None]:
+    """Names of tasks of the same file to the GB that come from each, None where that is not said:
+    ``prepare``, ``[prepare, fetch]``, ``{prepare: 50GB}``."""
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, (list, tuple)):
+        return dict.fromkeys(_task_names(value))
+    sizes: dict[str, float | None] = _dependencies(value)
+    return sizes
+
+
+def _task_name(value: Any) -> str:
+    name = parse_name(value)
+    if name is None:
+        raise refuse("null is not a name.", "Write the name of a task of this file.")
+    return name
+
+
+_task_names = each(_task_name, "names of tasks")
+_dependencies = named(lambda size: None if size is None else parse_transfer(size), "task: GB", key=_task_name)

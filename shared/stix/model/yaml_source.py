@@ -23,7 +23,7 @@ from stix.model.errors import TaskError
 from stix.model.names import nearest
 from stix.model.problems import FieldPath, Problem, shown, task_error
 
-__all__ = ["Document", "dump_yaml", "read_document", "read_task_file"]
+__all__ = ["Document", "dump_yaml", "read_document", "read_documents", "read_task_file"]
 
 MOST_BYTES = 1024 * 1024
 MOST_DEPTH = 50
@@ -46,6 +46,7 @@ class Document:
     source: str = ""
     marks: Mapping[FieldPath, tuple[int, int]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    start: tuple[int, int] | None = None
 
     def line_of(self, path: FieldPath) -> tuple[int, int] | None:
         """Of the path, or of the nearest mapping that holds it."""
@@ -83,6 +84,20 @@ def read_task_file(path: str | Path) -> str:
 
 def read_document(text: str, *, source: str = "", verbatim: frozenset[FieldPath] = frozenset()) -> Document:
     """Parse one YAML document that is a mapping. Raises ``TaskError`` when it is not one."""
+    documents = read_documents(text, source=source, verbatim=verbatim)
+    if len(documents) > 1:
+        text = f"this is a pipeline of {len(documents)} documents, and one task is wanted."
+        hint = (
+            "Keep one task. Pipelines are not supported by `launch` yet; in Python, Dag.from_yaml reads them."
+        )
+        raise _stop(source, text, hint, documents[1].start)
+    return documents[0]
+
+
+def read_documents(
+    text: str, *, source: str = "", verbatim: frozenset[FieldPath] = frozenset()
+) -> list[Document]:
+    """Parse YAML documents that are mappings, at least one; empty ones are left out. Raises ``TaskError``."""
     _check_text(text, source)
     try:
         _check_nesting(text, source)
@@ -93,18 +108,22 @@ def read_document(text: str, *, source: str = "", verbatim: frozenset[FieldPath]
             loader.dispose()
     except yaml.MarkedYAMLError as exc:
         raise _syntax_error(exc, text, source) from exc
-    if len(nodes) > 1:
-        text = "pipelines (several documents in one file) are not supported yet."
-        raise _stop(source, text, "Keep one task.", _position(nodes[1]))
     if not nodes:
         raise _stop(source, "no task in it.", "Write at least run: and a command.")
-    if not isinstance(nodes[0], MappingNode):
-        kind = "a list" if isinstance(nodes[0], SequenceNode) else "plain text"
-        text = f"a task is a mapping of fields, and this is {kind}."
-        raise _stop(source, text, "Write, say, run: echo hello.", _position(nodes[0]))
-    reader = _Reader(source, verbatim)
-    config = reader.value(nodes[0], ())
-    return Document(config or {}, source, reader.marks, tuple(reader.problems))
+    documents = []
+    count = 0
+    for node in nodes:
+        if not isinstance(node, MappingNode):
+            kind = "a list" if isinstance(node, SequenceNode) else "plain text"
+            text = f"a task is a mapping of fields, and this is {kind}."
+            raise _stop(source, text, "Write, say, run: echo hello.", _position(node))
+        reader = _Reader(source, verbatim, count)
+        config = reader.value(node, ())
+        count = reader.nodes
+        documents.append(
+            Document(config or {}, source, reader.marks, tuple(reader.problems), _position(node))
+        )
+    return documents
 
 
 def dump_yaml(config: Mapping[str, Any]) -> str:
@@ -177,12 +196,12 @@ def _syntax_error(error: yaml.MarkedYAMLError, source_text: str, source: str) ->
 class _Reader:
     """Nodes to values. One per document: collects marks and problems as it goes."""
 
-    def __init__(self, source: str, verbatim: frozenset[FieldPath]):
+    def __init__(self, source: str, verbatim: frozenset[FieldPath], nodes: int = 0):
         self.source = source
         self.verbatim = verbatim
         self.marks: dict[FieldPath, tuple[int, int]] = {}
         self.problems: list[Problem] = []
-        self.nodes = 0
+        self.nodes = nodes
         self.open: set[int] = set()
         self.constructor = SafeConstructor()
 

@@ -70,7 +70,7 @@ def _refusal(resources: Resources, offer: Offer) -> str | None:
         enough = needed <= offer.memory_gib if offer.elastic else memory.allows(offer.memory_gib, vcpus)
         if not enough:
             return f"{memory} GiB of memory were asked, it has {offer.memory_gib:.1f}"
-    accelerator = resources.accelerators
+    accelerator = resources.accelerator
     if accelerator is not None:
         if accelerator.name.upper() != offer.accelerator.upper():
             return f"{accelerator} was asked, it has {offer.accelerator or 'no accelerator'}"
@@ -88,7 +88,7 @@ def _cut(resources: Resources, offer: Offer) -> Offer:
     memory_gib = offer.memory_gib
     if resources.memory is not None:
         memory_gib = resources.memory.gib * (vcpus if resources.memory.per_vcpu else 1)
-    accelerator = resources.accelerators
+    accelerator = resources.accelerator
     return offer.model_copy(
         update={
             "vcpus": vcpus,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from stix.application.refresh_catalog import EVERY_SECONDS
+
 __all__ = ["SCHEDULES", "Schedule"]
 
 
@@ -18,4 +20,7 @@ class Schedule:
     payload: Mapping[str, str] = field(default_factory=dict)
 
 
-SCHEDULES = (Schedule("sweep-due-items", 60, "monitor", {"action": "sweep"}),)
+SCHEDULES = (
+    Schedule("sweep-due-items", 60, "monitor", {"action": "sweep"}),
+    Schedule("refresh-catalog", EVERY_SECONDS, "catalog", {"action": "start"}),
+)

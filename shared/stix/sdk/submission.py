@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from stix.model.errors import InvalidInputError
+from stix.model.runnable import check_runnable
 from stix.model.task import Task
 from stix.sdk.client import Client
 from stix.sdk.errors import LinkExpiredError
@@ -22,7 +23,8 @@ _SHOWN_FROM = 8 * 1024 * 1024
 
 def task_fields(task: Task, *, follow: bool = False) -> dict[str, Any]:
     """The request's part that is the task alone, enough to ask for a plan. Raises ``InvalidInputError`` where
-    a local path does not exist."""
+    a local path does not exist, and ``TaskError`` for what cannot be launched yet."""
+    check_runnable(task)
     for field, source in _local_paths(task):
         if not Path(source).expanduser().exists():
             raise InvalidInputError(
@@ -35,19 +37,19 @@ def task_fields(task: Task, *, follow: bool = False) -> dict[str, Any]:
 def upload_task(client: Client, task: Task, report: Report, *, follow: bool) -> dict[str, Any]:
     """The whole task request, with its files in the store. Raises ``InvalidInputError``, ``SdkError``."""
     request = task_fields(task, follow=follow)
-    if task.workdir:
+    if isinstance(task.workdir, str):
         request["workdir"] = _upload(client, task.workdir, "", "workdir", report)
-    if task.file_mounts:
+    if mounts := task.local_mounts():
         request["file_mounts"] = [
             _upload(client, source, target, f"file_mounts.{target}", report)
-            for target, source in task.file_mounts.items()
+            for target, source in mounts.items()
         ]
     return request
 
 
 def _local_paths(task: Task) -> list[tuple[str, str]]:
-    paths = [(f"file_mounts.{target}", source) for target, source in task.file_mounts.items()]
-    return [("workdir", task.workdir), *paths] if task.workdir else paths
+    paths = [(f"file_mounts.{target}", source) for target, source in task.local_mounts().items()]
+    return [("workdir", task.workdir), *paths] if isinstance(task.workdir, str) else paths
 
 
 def _upload(client: Client, source: str, target: str, field: str, report: Report) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What makes the price snapshot that ships in the wheel. Not part of the wheel itself."""

@@ -1,0 +1,1 @@
+"""One module per cloud: its own price API into ``CatalogRow``. ``registry`` lists them."""

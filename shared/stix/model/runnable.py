@@ -1,0 +1,85 @@
+"""What a task asks for that ``launch`` and ``exec`` cannot do yet. The one place that says so."""
+
+from __future__ import annotations
+
+from stix.model.mounts import GitWorkdir
+from stix.model.problems import Problem, task_error
+from stix.model.storage import is_url
+from stix.model.task import Task
+from stix.model.task_secrets import SecretReference
+
+__all__ = ["check_runnable", "unsupported"]
+
+_TEXT = "not supported by `launch` yet."
+
+# Fields of the task and of its resources that change what runs, or what it may cost. What only informs a plan
+# (estimated_duration, inputs, outputs) or only concerns managed jobs (job_recovery, priority, event_callback,
+# api_server_access) is not here: a launch does what was asked without it.
+_TASK = {
+    "service": "Remove it to run the task once.",
+    "pool": "Remove it to run the task once.",
+    "depends_on": "Launch the tasks one after the other.",
+    "deadline": "Remove it.",
+    "max_duration": "Remove it; `timeout` in run: bounds a command.",
+    "max_cost": "Remove it.",
+    "managed_secrets": "Pass the values with --secret.",
+    "volumes": "Remove it.",
+    "volume_mounts": "Remove it.",
+    "config": "Remove it.",
+}
+_RESOURCES = {
+    "any_of": "Keep one of the options.",
+    "ordered": "Keep one of the options.",
+    "accelerator_args": "Remove it.",
+    "max_hourly_cost": "Remove it.",
+    "disk_size": "Remove it.",
+    "disk_tier": "Remove it.",
+    "local_disk": "Remove it.",
+    "network_tier": "Remove it.",
+    "volumes": "Remove it.",
+    "image_id": "Remove it, and install what the task needs in setup.",
+    "cluster_config_overrides": "Remove it.",
+}
+
+
+def unsupported(task: Task) -> list[Problem]:
+    """One problem a field; empty for a task that can be launched."""
+    problems = [Problem((name,), _TEXT, hint) for name, hint in _TASK.items() if getattr(task, name)]
+    if task.optimize != "cost":
+        problems.append(Problem(("optimize",), f'"{task.optimize}" is {_TEXT}', "Remove it."))
+    if isinstance(task.workdir, GitWorkdir):
+        problems.append(Problem(("workdir",), f"a git repository is {_TEXT}", "Clone it in setup."))
+    for name, secret in task.secrets.items():
+        if isinstance(secret, SecretReference):
+            text = f"a reference to a managed secret is {_TEXT}"
+            problems.append(Problem(("secrets", name), text, f"Pass the value with --secret {name}=VALUE."))
+    for target, source in task.file_mounts.items():
+        if not isinstance(source, str) or is_url(source):
+            text = f"a bucket or URL is {_TEXT}"
+            problems.append(
+                Problem(("file_mounts", target), text, "Mount a local path, or fetch it in setup.")
+            )
+    return problems + [one.below("resources") for one in _unsupported_resources(task)]
+
+
+def _unsupported_resources(task: Task) -> list[Problem]:
+    resources = task.resources
+    problems = [
+        Problem((name,), _TEXT, hint) for name, hint in _RESOURCES.items() if getattr(resources, name)
+    ]
+    if resources.accelerators is not None and resources.accelerator is None:
+        text = f"a choice between several, {resources.accelerators}, is {_TEXT}"
+        problems.append(Problem(("accelerators",), text, "Keep one of them."))
+    elif resources.accelerator is not None and not resources.accelerator.name:
+        text = f"an accelerator by its memory is {_TEXT}"
+        problems.append(Problem(("accelerators",), text, "Name one, such as A100-80GB."))
+    if resources.autostop is not None and resources.autostop.hook is not None:
+        problems.append(Problem(("autostop", "hook"), _TEXT, "Remove it."))
+    return problems
+
+
+def check_runnable(task: Task) -> None:
+    """Raises ``TaskError`` that names all that is not supported yet."""
+    problems = unsupported(task)
+    if problems:
+        raise task_error(problems)
