@@ -72,7 +72,7 @@ FACTS = {
     "MI300X": AcceleratorFacts(192, "AMD", 1200),
     "T4": AcceleratorFacts(16, "NVIDIA", 60),
 }
-# Between regions 0.02 a GB, to another cloud 0.1; a disk is 0.073 USD for each GB-month on aws, free elsewhere.
+# Between regions 0.02 a GB, to another cloud 0.1; a GB of disk is 0.0001 an hour on aws, free elsewhere.
 RATES = Rates(
     egress=lambda source, target: ((float("inf"), 0.02 if source[0] == target[0] else 0.1),),
     disk_hour=lambda cloud, _tier, gb: gb * 0.0001 if cloud == "aws" else 0.0,

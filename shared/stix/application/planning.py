@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from stix.application.world import World
 from stix.model.errors import NoOfferError
 from stix.model.offer import Offer
 from stix.model.task import Task
+from stix.optimizer.catalog import PricedOffer
+from stix.optimizer.from_model import request_of_task
+from stix.optimizer.optimize import optimize
 from stix.optimizer.rank import RankedOffer, rank_offers, refusals
 from stix.ports.compute import DiscoversOffers
 
@@ -18,7 +22,7 @@ __all__ = ["accelerators_text", "plan", "read_plan", "store_plan"]
 def plan(world: World, task: Task) -> list[RankedOffer]:
     """Ranked offers, at least one. Raises ``NoOfferError`` that says what was asked and what there is."""
     offers = _offers(world)
-    ranked = rank_offers(task.resources, offers)
+    ranked = _ranked(task, offers) + _from_catalog(world, task)
     if ranked:
         return ranked
     asked = task.resources.to_config()
@@ -33,7 +37,8 @@ def plan(world: World, task: Task) -> list[RankedOffer]:
             hint="Leave `infra` out to use what is there, or run `stix check` to see what each cloud needs.",
             details={"field": "resources.infra", "value": cloud},
         )
-    reasons = "; ".join(refusals(task.resources, offers)[:5]) or "no cloud offers any machine"
+    lacking = [line for one in task.resources.alternatives() for line in refusals(one, offers)]
+    reasons = "; ".join(list(dict.fromkeys(lacking))[:5]) or "no cloud offers any machine"
     raise NoOfferError(
         f"No offer fits: {wanted}. {reasons}.",
         hint="Ask for less, or see `stix check` for the clouds that are configured.",
@@ -41,6 +46,44 @@ def plan(world: World, task: Task) -> list[RankedOffer]:
 
 
 _SHAPES = ("infra", "instance_type", "cpus", "memory", "accelerators", "use_spot")
+
+
+def _ranked(task: Task, offers: list[Offer]) -> list[RankedOffer]:
+    """Of every alternative: in the order that was asked, or else the cheapest first."""
+    found = [entry for one in task.resources.alternatives() for entry in rank_offers(one, offers)]
+    if not task.resources.is_ordered:
+        found.sort(key=lambda entry: entry.offer.price)
+    return found
+
+
+def _from_catalog(world: World, task: Task) -> list[RankedOffer]:
+    """What the catalog has of the configured clouds that do not say themselves what they offer."""
+    clouds = {name for name, compute in world.compute.items() if not isinstance(compute, DiscoversOffers)}
+    if world.catalog is None or not clouds:
+        return []
+    now = world.clock.now()
+    request = replace(request_of_task(task, now=now), clouds=frozenset(clouds))
+    try:
+        found = optimize(request, world.catalog, now=now)
+    except NoOfferError:
+        return []
+    return [RankedOffer(_offer(entry.placement.offer), entry.reason) for entry in found.tasks[0].ranking.head]
+
+
+def _offer(priced: PricedOffer) -> Offer:
+    return Offer(
+        cloud=priced.cloud,
+        region=priced.region,
+        zone=priced.zone,
+        instance_type=priced.instance_type,
+        spot=priced.spot,
+        vcpus=priced.vcpus,
+        memory_gib=priced.memory_gib,
+        accelerator=priced.accelerator,
+        accelerator_count=priced.accelerator_count,
+        price=priced.price,
+        price_as_of=priced.as_of,
+    )
 
 
 def _offers(world: World) -> list[Offer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from stix.optimizer.catalog import Catalog
 from stix.ports.compute import Compute
 from stix.ports.object_store import ObjectStore
 from stix.ports.state_store import StateStore
@@ -46,7 +47,8 @@ class World:
     """The ports as this process has them.
 
     ``compute`` maps a cloud's name to its provider; ``api_url`` is where agents reach the control plane;
-    ``wake_url`` is empty where requests are held instead.
+    ``wake_url`` is empty where requests are held instead. ``catalog`` has the prices of the clouds that do
+    not say themselves what they offer.
     """
 
     deployment: str
@@ -63,3 +65,4 @@ class World:
     limits: Limits
     api_url: Callable[[], str]
     wake_url: str = ""
+    catalog: Catalog | None = None

@@ -313,7 +313,8 @@ class CatalogIndex:
                 values.append(value)
         found = self._database.execute(
             "SELECT p.cloud, region, zone, t.name, vcpus, memory, accelerator, count, accelerator_memory,"
-            " arch, price, spot_price, as_of, local_disk, s.name FROM types t CROSS JOIN offers o ON o.type = t.id"
+            " arch, price, spot_price, as_of, local_disk, s.name"
+            " FROM types t CROSS JOIN offers o ON o.type = t.id"
             f" JOIN places p ON p.id = o.place JOIN sources s ON s.id = o.source WHERE {where}",
             values,
         )

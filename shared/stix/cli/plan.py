@@ -79,6 +79,7 @@ def _request(
     now = session.now()
     if len(entrypoint) == 1 and entrypoint[0].lower().endswith((".yaml", ".yml")):
         from stix.model.dag import Dag
+
         dag = Dag.from_yaml(entrypoint[0])
         if len(dag) > 1:
             given = {field: flags[field] for field in RESOURCE_FLAGS}

@@ -136,6 +136,8 @@ def _say(session: Session, text: str) -> None:
 def _proof(plan: Plan) -> str:
     if plan.proved:
         return " Proved best."
+    if plan.objective == "balanced":
+        return " Not proved best: only some points of the front are known."
     what = _duration(plan.bound or 0) if plan.objective == "time" else price_text(plan.bound)
     return f" Not proved best: nothing below {what} exists, so at most {plan.gap:.1%} can be gained."
 
@@ -187,7 +189,9 @@ def _duration(seconds: float) -> str:
 
 
 def plan_document(plan: Plan, index: CatalogIndex, top: int, prices: dict[str, Any]) -> dict[str, Any]:
-    """Everything of the plan as plain values: USD, seconds, GiB, epoch seconds."""
+    """Everything of the plan as plain values: USD, seconds, GiB, epoch seconds. ``front`` is null for several
+    tasks of which only the cost counts: it can take longer than the plan."""
+    with_front = len(plan.tasks) == 1 or plan.objective != "cost"
     return {
         "objective": plan.objective,
         "cost": plan.cost,
@@ -199,8 +203,8 @@ def plan_document(plan: Plan, index: CatalogIndex, top: int, prices: dict[str, A
         "made_at": plan.made_at,
         "prices": prices,
         "tasks": [_task_document(task, plan, index, top) for task in plan.tasks],
-        "front": [{"cost": one.cost, "seconds": one.seconds} for one in plan.front],
-        "front_complete": plan.front_complete,
+        "front": [{"cost": one.cost, "seconds": one.seconds} for one in plan.front] if with_front else None,
+        "front_complete": plan.front_complete if with_front else None,
     }
 
 

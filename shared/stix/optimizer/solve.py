@@ -8,7 +8,7 @@ from stix.optimizer import milp
 from stix.optimizer.elimination import cheapest
 from stix.optimizer.front import ROUNDING, choose, pareto
 from stix.optimizer.heuristic import good
-from stix.optimizer.labels import whole_front
+from stix.optimizer.labels import least_time, whole_front
 from stix.optimizer.problem import Problem, Solution
 
 __all__ = ["Solved", "front", "solve"]
@@ -44,7 +44,12 @@ def solve(
             if deadline is None or least.seconds <= deadline * (1 + ROUNDING):
                 return Solved(least, "elimination")
     if objective != "cost" or deadline is not None:
-        whole = whole_front(problem, max_cost=max_cost, deadline=deadline)
+        until = deadline
+        if objective == "time" and max_cost is None:
+            # All that is slower than the fastest can be cut at once.
+            fastest = least_time(problem)
+            until = fastest if fastest is not None and (deadline is None or fastest < deadline) else deadline
+        whole = whole_front(problem, max_cost=max_cost, deadline=until)
         if whole is not None:
             best = choose(whole, objective, max_cost=max_cost, deadline=deadline)
             return Solved(best, "labels") if best is not None else None
