@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from stix.api.v1 import Autostop
@@ -13,14 +11,7 @@ from stix.application.join_nodes import GoneError
 from stix.application.sweep import sweep
 from stix.model.errors import InvalidInputError
 from stix.model.status import ClusterStatus, JobStatus, NodeStatus, OperationStatus, Wanted
-from tests.unit.world import ANN, WORKSPACE, ControlPlane
-
-
-@pytest.fixture
-def plane(tmp_path) -> Iterator[ControlPlane]:
-    made = ControlPlane(tmp_path)
-    yield made
-    made.close()
+from tests.unit.world import ANN, WORKSPACE
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from stix.application import create_machines, undo_attempt, want
@@ -20,16 +18,9 @@ from stix.model.errors import (
 from stix.model.status import ClusterStatus, IntentStatus, JobStatus, NodeStatus, OperationStatus, Wanted
 from stix.ports.compute import MachineState
 from stix.ports.state_store import VersionConflictError
-from tests.unit.world import ANN, WORKSPACE, ControlPlane
+from tests.unit.world import ANN, WORKSPACE
 
 TIMEOUT = {"Error": "States.Timeout", "Cause": ""}
-
-
-@pytest.fixture
-def plane(tmp_path) -> Iterator[ControlPlane]:
-    made = ControlPlane(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,14 +15,7 @@ from stix.application.uploads import upload_key, upload_target
 from stix.model.errors import ForbiddenError, InvalidInputError, NotFoundError
 from stix.model.job import JobLog
 from stix.model.status import JobStatus
-from tests.unit.world import ANN, WORKSPACE, ControlPlane
-
-
-@pytest.fixture
-def plane(tmp_path) -> Iterator[ControlPlane]:
-    made = ControlPlane(tmp_path)
-    yield made
-    made.close()
+from tests.unit.world import ANN, WORKSPACE
 
 
 @pytest.fixture

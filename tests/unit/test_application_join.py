@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from stix.application import join_nodes, want
 from stix.application.tokens import NodePrincipal, authenticate
 from stix.model.errors import ConflictError, UnauthorizedError
 from stix.model.status import ClusterStatus, JobStatus, NodeStatus, OperationStatus
-from tests.unit.world import ANN, WORKSPACE, ControlPlane
-
-
-@pytest.fixture
-def plane(tmp_path) -> Iterator[ControlPlane]:
-    made = ControlPlane(tmp_path)
-    yield made
-    made.close()
+from tests.unit.world import ANN, WORKSPACE
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from stix.application import want
@@ -11,14 +9,7 @@ from stix.application.settle_cluster import settle
 from stix.application.sweep import sweep
 from stix.application.sweep_orphans import list_places, sweep_place
 from stix.ports.compute import GangRequest
-from tests.unit.world import ANN, WORKSPACE, ControlPlane, offer
-
-
-@pytest.fixture
-def plane(tmp_path) -> Iterator[ControlPlane]:
-    made = ControlPlane(tmp_path)
-    yield made
-    made.close()
+from tests.unit.world import ANN, WORKSPACE, offer
 
 
 def foreign(plane, number, **tags):

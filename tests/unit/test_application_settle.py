@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from stix.api.v1 import Autostop
@@ -19,14 +17,7 @@ from stix.model.errors import (
 from stix.model.status import ClusterStatus, IntentStatus, JobStatus, NodeStatus, OperationStatus, Wanted
 from stix.ports.compute import MachineState
 from tests.unit.fake_compute import CreatesOnly
-from tests.unit.world import ANN, WORKSPACE, ControlPlane
-
-
-@pytest.fixture
-def plane(tmp_path) -> Iterator[ControlPlane]:
-    made = ControlPlane(tmp_path)
-    yield made
-    made.close()
+from tests.unit.world import ANN, WORKSPACE
 
 
 def down(plane, **fields):

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from stix.application import submit, want
 from stix.model.errors import ConflictError, InvalidInputError, NoOfferError, NotFoundError, UnavailableError
 from stix.model.status import ClusterStatus, JobStatus, OperationStatus, Wanted
 from stix.ports.state_store import VersionConflictError
-from tests.unit.world import ANN, WORKSPACE, ControlPlane, launch_request
-
-
-@pytest.fixture
-def plane(tmp_path) -> Iterator[ControlPlane]:
-    made = ControlPlane(tmp_path)
-    yield made
-    made.close()
+from tests.unit.world import ANN, WORKSPACE, launch_request
 
 
 def test_cluster_job_and_operation_are_written_and_a_run_started_when_a_name_is_new(plane):

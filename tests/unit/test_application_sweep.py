@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -18,13 +17,6 @@ from stix.ports.state_store import Item, Key, VersionConflictError
 from tests.unit.world import ANN, WORKSPACE, ControlPlane
 
 FAILURE = {"Error": "BoomError", "Cause": "it broke"}
-
-
-@pytest.fixture
-def plane(tmp_path) -> Iterator[ControlPlane]:
-    made = ControlPlane(tmp_path)
-    yield made
-    made.close()
 
 
 def runs(plane):
