@@ -178,6 +178,7 @@ def test_accelerators_are_read_by_memory_when_no_name_is_given(given: object, pa
     ("given", "names", "ordered"),
     [
         ({"A100": 8, "h100": None}, ["A100:8", "H100:1"], False),
+        ({"A100:8": None, "h100:4": None}, ["A100:8", "H100:4"], False),
         (["H100:8", "A100:8", "A100:4", "A100:8"], ["H100:8", "A100:8", "A100:4"], True),
         ({"L4", "T4:2"}, ["L4:1", "T4:2"], False),
         ({"80GB+": 2, "NVIDIA:40GB": 4}, ["80GB+:2", "NVIDIA:40GB:4"], False),

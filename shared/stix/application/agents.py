@@ -153,7 +153,7 @@ def commands(world: World, who: NodePrincipal, request: Mapping[str, Any]) -> tu
         joined = [node for node in nodes if node.peer_port]
         answer["peers"] = [{"rank": n.rank, "address": n.address, "port": n.peer_port} for n in joined]
     if request.get("settings_version") != cluster.settings_version:
-        autostop = None if cluster.autostop is None else cluster.autostop.model_dump(mode="json")
+        autostop = None if cluster.autostop is None else cluster.autostop.to_wire()
         wanted = str(cluster.wanted)
         answer["settings"] = {"autostop": autostop, "dead_man_seconds": _DEAD_MAN_SECONDS, "wanted": wanted}
     if who.rank == 0 and cluster.status is ClusterStatus.UP:

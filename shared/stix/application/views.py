@@ -72,7 +72,7 @@ def cluster_view(world: World, cluster: Cluster, *, verbose: bool = False) -> di
         "created_at": cluster.created_at,
         "last_use": cluster.last_use,
         "num_nodes": cluster.num_nodes,
-        "autostop": None if cluster.autostop is None else cluster.autostop.model_dump(mode="json"),
+        "autostop": None if cluster.autostop is None else cluster.autostop.to_wire(),
         "user": cluster.user,
         "labels": cluster.labels,
         "ports": list(cluster.ports),

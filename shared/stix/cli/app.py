@@ -25,7 +25,7 @@ COMMANDS = {
     "start": ("stix.cli.lifecycle", "Start stopped clusters."),
     "down": ("stix.cli.lifecycle", "Delete clusters."),
     "autostop": ("stix.cli.lifecycle", "Stop or delete clusters once they are idle."),
-    "plan": ("stix.cli.plan", "Show where a task would run best, on every cloud, and what it costs."),
+    "plan": ("stix.cli.plan", "Show where a task would run best, and what it costs."),
     "gpus": ("stix.cli.gpus", "Show accelerators and their prices."),
     "catalog": ("stix.cli.catalog", "The prices that plans are made with."),
     "check": ("stix.cli.check", "Show which clouds can be used."),

@@ -22,7 +22,7 @@ _TOP = 10
 _ARCHITECTURES = {"any": "", "x86_64": "x86_64", "arm64": "arm64"}
 
 
-@click.command("plan", short_help="Show where a task would run best, on every cloud, and what it costs.")
+@click.command("plan", short_help="Show where a task would run best, and what it costs.")
 @click.argument("entrypoint", nargs=-1, type=click.UNPROCESSED)
 @click.option(
     "--objective",

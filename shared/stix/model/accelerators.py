@@ -118,12 +118,12 @@ def parse_accelerator(value: Any) -> Accelerator:
 
 
 def parse_accelerators(value: Any) -> Accelerator | AcceleratorChoice | None:
-    """One accelerator in any form; ``{A100: 8, H100: 8}`` (any of them), ``[A100:8, H100:8]`` (in that
-    order), a set in Python (any of them). Null and empty ones are None."""
+    """One accelerator in any form; ``{A100: 8, H100: 8}`` or ``{A100:8, H100:8}`` (any of them),
+    ``[A100:8, H100:8]`` (in that order), a set in Python (any of them). Null and empty ones are None."""
     if value is None or isinstance(value, (Accelerator, AcceleratorChoice)):
         return value
     if isinstance(value, Mapping):
-        return _choice([(name, name, 1 if count is None else count) for name, count in value.items()])
+        return _choice([(name, name, count) for name, count in value.items()])
     if isinstance(value, (set, frozenset)):
         return _choice([(shown(one), one, None) for one in sorted(value, key=str)])
     if isinstance(value, (list, tuple)):

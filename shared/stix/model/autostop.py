@@ -89,6 +89,10 @@ class Autostop(BaseModel):
     def _read(cls, data: Any, handler: ModelWrapValidatorHandler[Autostop]) -> Autostop:
         return data if isinstance(data, Autostop) else AUTOSTOP.read(data, handler)
 
+    def to_wire(self) -> dict[str, Any]:
+        """As agents and API clients read it."""
+        return {"idle_minutes": self.idle_minutes, "down": self.down, "wait_for": self.wait_for}
+
     def to_config(self) -> dict[str, Any]:
         """The fields that differ from their defaults, and always the minutes."""
         config: dict[str, Any] = {"idle_minutes": self.idle_minutes}
