@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import sqlite3
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -327,3 +328,13 @@ def test_damaged_index_is_told_and_not_cached(tmp_path: Path, store: LocalObject
         store.get(f"catalog/index/{digest}.index")
     with pytest.raises(UnavailableError):
         cached_index(store, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no archive", gzip.compress(b"no index"), gzip.compress(b"x" * 9999)[:40]]
+)
+def test_packed_index_is_refused_when_it_is_damaged(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "prices.index.gz"
+    path.write_bytes(content)
+    with pytest.raises(InvalidInputError, match=r"prices\.index\.gz is not a catalog"):
+        open_index(path)

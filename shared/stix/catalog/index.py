@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +55,8 @@ class _Machine:
 
 
 def open_index(path: str | os.PathLike[str]) -> CatalogIndex:
-    """Open a compiled index for reading. The file never changes, so nothing is locked and all is mapped.
+    """Open a compiled index for reading. The file never changes, so nothing is locked and all is mapped; one
+    that ends in ``.gz`` (the shipped snapshot, for its size) is unpacked into memory.
 
     Raises ``InvalidInputError`` for a file that is absent, is no index or is of another version.
     """
@@ -61,17 +64,19 @@ def open_index(path: str | os.PathLike[str]) -> CatalogIndex:
     hint = "`stix catalog refresh` makes a new one."
     if not file.is_file():
         raise InvalidInputError(f"There is no catalog at {file}.", hint=hint)
-    database = sqlite3.connect(
-        f"file:{quote(str(file.absolute()))}?mode=ro&immutable=1", uri=True, check_same_thread=False
-    )
+    packed = file.suffix == ".gz"
+    where = ":memory:" if packed else f"file:{quote(str(file.absolute()))}?mode=ro&immutable=1"
+    database = sqlite3.connect(where, uri=True, check_same_thread=False)
     try:
+        if packed:
+            database.deserialize(gzip.decompress(file.read_bytes()))
         database.execute("PRAGMA mmap_size=268435456")
         kind = database.execute("PRAGMA application_id").fetchone()[0]
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if kind != APPLICATION_ID or version != SCHEMA_VERSION:
             raise sqlite3.DatabaseError(f"kind {kind:#x}, version {version}")
         return CatalogIndex(database)
-    except sqlite3.DatabaseError as exc:
+    except (sqlite3.DatabaseError, gzip.BadGzipFile, EOFError, zlib.error) as exc:
         database.close()
         raise InvalidInputError(
             f"{file} is not a catalog that this version reads ({exc}).", hint=hint
