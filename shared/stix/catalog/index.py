@@ -69,7 +69,10 @@ def open_index(path: str | os.PathLike[str]) -> CatalogIndex:
     database = sqlite3.connect(where, uri=True, check_same_thread=False)
     try:
         if packed:
-            database.deserialize(gzip.decompress(file.read_bytes()))
+            content = gzip.decompress(file.read_bytes())
+            if not content:
+                raise sqlite3.DatabaseError("it is empty")
+            database.deserialize(content)
         database.execute("PRAGMA mmap_size=268435456")
         kind = database.execute("PRAGMA application_id").fetchone()[0]
         version = database.execute("PRAGMA user_version").fetchone()[0]
