@@ -1,4 +1,4 @@
-"""Makes ``shared/stix/catalog/data/snapshot.index.gz``: ``python -m catalog.build_snapshot``.
+"""Makes ``shared/stix/catalog/data/snapshot.index.xz``: ``python -m catalog.build_snapshot``.
 
 Needs pip (for the price table, about 4 MB) and moto; the same inputs give the same bytes.
 """
@@ -6,7 +6,7 @@ Needs pip (for the price table, about 4 MB) and moto; the same inputs give the s
 from __future__ import annotations
 
 import argparse
-import gzip
+import lzma
 import sys
 import tempfile
 from collections import Counter
@@ -53,8 +53,7 @@ def main() -> None:
         rows = build(chosen.wheel or price_table.download(Path(folder)))
         index = Path(folder) / "snapshot.index"
         digest = compile_index(rows, index)
-        # No file name and no time inside: equal rows make an equal file.
-        chosen.output.write_bytes(gzip.compress(index.read_bytes(), 9, mtime=0))
+        chosen.output.write_bytes(lzma.compress(index.read_bytes(), preset=9))
     counts = Counter(row.cloud for row in rows)
     sys.stdout.write(f"{len(rows)} offers, {chosen.output.stat().st_size} bytes, {digest}: {dict(counts)}\n")
 

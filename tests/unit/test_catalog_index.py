@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import lzma
 import sqlite3
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -331,10 +331,10 @@ def test_damaged_index_is_told_and_not_cached(tmp_path: Path, store: LocalObject
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no archive", gzip.compress(b"no index"), gzip.compress(b"x" * 9999)[:40]]
+    "content", [b"", b"no archive", lzma.compress(b"no index"), lzma.compress(b"x" * 9999)[:40]]
 )
 def test_packed_index_is_refused_when_it_is_damaged(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "prices.index.gz"
+    path = tmp_path / "prices.index.xz"
     path.write_bytes(content)
-    with pytest.raises(InvalidInputError, match=r"prices\.index\.gz is not a catalog"):
+    with pytest.raises(InvalidInputError, match=r"prices\.index\.xz is not a catalog"):
         open_index(path)

@@ -104,7 +104,7 @@ def test_machines_with_accelerators_are_listed_by_zone_on_aws() -> None:
 
 
 def test_snapshot_is_small() -> None:
-    assert SNAPSHOT.stat().st_size < MIB / 2
+    assert SNAPSHOT.stat().st_size < MIB / 4
 
 
 def test_shipped_catalog_is_used_and_nothing_is_written_when_the_home_has_none(tmp_path: Path) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import sqlite3
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,9 +52,24 @@ class _Machine:
     local_disk: float
 
 
+class _PackingError(Exception):
+    """The file is no complete archive, or this Python cannot read one."""
+
+
+def _unpacked(file: Path) -> bytes:
+    try:
+        import lzma
+    except ImportError:
+        raise _PackingError("this Python was built without lzma") from None
+    try:
+        return lzma.decompress(file.read_bytes())
+    except lzma.LZMAError as exc:
+        raise _PackingError(str(exc)) from exc
+
+
 def open_index(path: str | os.PathLike[str]) -> CatalogIndex:
     """Open a compiled index for reading. The file never changes, so nothing is locked and all is mapped; one
-    that ends in ``.gz`` (the shipped snapshot, for its size) is unpacked into memory.
+    that ends in ``.xz`` (the shipped snapshot, for its size) is unpacked into memory.
 
     Raises ``InvalidInputError`` for a file that is absent, is no index or is of another version.
     """
@@ -64,12 +77,12 @@ def open_index(path: str | os.PathLike[str]) -> CatalogIndex:
     hint = "`stix catalog refresh` makes a new one."
     if not file.is_file():
         raise InvalidInputError(f"There is no catalog at {file}.", hint=hint)
-    packed = file.suffix == ".gz"
+    packed = file.suffix == ".xz"
     where = ":memory:" if packed else f"file:{quote(str(file.absolute()))}?mode=ro&immutable=1"
     database = sqlite3.connect(where, uri=True, check_same_thread=False)
     try:
         if packed:
-            content = gzip.decompress(file.read_bytes())
+            content = _unpacked(file)
             if not content:
                 raise sqlite3.DatabaseError("it is empty")
             database.deserialize(content)
@@ -79,7 +92,7 @@ def open_index(path: str | os.PathLike[str]) -> CatalogIndex:
         if kind != APPLICATION_ID or version != SCHEMA_VERSION:
             raise sqlite3.DatabaseError(f"kind {kind:#x}, version {version}")
         return CatalogIndex(database)
-    except (sqlite3.DatabaseError, gzip.BadGzipFile, EOFError, zlib.error) as exc:
+    except (sqlite3.DatabaseError, _PackingError) as exc:
         database.close()
         raise InvalidInputError(
             f"{file} is not a catalog that this version reads ({exc}).", hint=hint

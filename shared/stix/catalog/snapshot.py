@@ -15,7 +15,7 @@ from stix.catalog.row import CatalogRow
 
 __all__ = ["SNAPSHOT", "ActiveCatalog", "active_catalog", "snapshot_rows", "use_rows"]
 
-SNAPSHOT = Path(__file__).parent / "data" / "snapshot.index.gz"
+SNAPSHOT = Path(__file__).parent / "data" / "snapshot.index.xz"
 
 
 @dataclass(frozen=True, slots=True)
