@@ -9,7 +9,20 @@ from pathlib import Path
 
 from stix.ports.object_store import ObjectNotFoundError
 
-__all__ = ["FolderFiles"]
+__all__ = ["FolderFiles", "write_whole"]
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Put ``data`` there in one step: a reader sees the file of before or the new one, whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".new-", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class FolderFiles:
@@ -19,16 +32,7 @@ class FolderFiles:
         self._folder = folder
 
     def put(self, key: str, data: bytes) -> None:
-        target = self._folder / key
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".put-", dir=target.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(self._folder / key, data)
 
     def get(self, key: str) -> bytes:
         """Raises ``ObjectNotFoundError``."""

@@ -6,9 +6,9 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from pathlib import Path
 
+from stix.catalog.folder_files import write_whole
 from stix.model.errors import UnavailableError
 from stix.ports.object_store import ObjectNotFoundError, ObjectStore
 
@@ -60,15 +60,7 @@ def _fetch(store: ObjectStore, digest: str, target: Path) -> None:
         raise UnavailableError(f"The catalog {digest} is not in the store.") from exc
     if hashlib.sha256(data).hexdigest() != digest:
         raise UnavailableError(f"The catalog {digest} is damaged in the store.", hint="Publish it again.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".fetching-", dir=target.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(target, data)
     for other in target.parent.glob("*.index"):
         if other != target:
             # Whoever has it open keeps it until it is closed.
