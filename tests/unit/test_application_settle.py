@@ -16,6 +16,7 @@ from stix.model.errors import (
 )
 from stix.model.status import ClusterStatus, IntentStatus, JobStatus, NodeStatus, OperationStatus, Wanted
 from stix.ports.compute import MachineState
+from stix.ports.state_store import Key
 from tests.unit.fake_compute import CreatesOnly
 from tests.unit.world import ANN, WORKSPACE
 
@@ -45,6 +46,24 @@ def stopped(plane):
     stop(plane)
     assert run_terminate(plane, cluster) == "STOPPED"
     return plane.cluster()
+
+
+def test_everything_of_a_cluster_expires_when_it_is_gone(plane):
+    cluster = plane.bring_up(task={"num_nodes": 2})
+    operation = down(plane)
+    run_terminate(plane, cluster)
+    store = plane.world.store
+    left = [
+        store.get(Key.top(WORKSPACE, "counter", cluster.id)),
+        store.get(Key.top(WORKSPACE, "name", "train")),
+    ]
+    left += [store.get(Key.top(WORKSPACE, "cluster", cluster.id))]
+    left += [store.get(Key.top(WORKSPACE, "operation", operation))]
+    for kind in ("node", "heartbeat", "intent", "job", "command"):
+        children = store.children(WORKSPACE, kind, cluster.id).items
+        assert children, kind
+        left += children
+    assert [str(item.key) for item in left if item.expires_at is None] == []
 
 
 def test_cluster_ends_on_the_providers_word_when_taken_down(plane):

@@ -56,6 +56,7 @@ def report(world: World, who: NodePrincipal, request: Mapping[str, Any]) -> dict
         rank=who.rank,
         last_seen=now,
         idle_since=None if idle_since is None else float(idle_since),
+        expires_at=now + world.limits.retention_seconds,
     )
     world.store.transact([put(beat, unconditional=True)])
     if cluster.wanted is Wanted.UP:
@@ -114,6 +115,7 @@ def _take_job(world: World, who: NodePrincipal, entry: Mapping[str, Any], now: f
             exit_codes=tuple(entry.get("exit_codes") or ()),
             failed_rank=entry.get("failed_rank"),
             due_at=None if status.terminal else job.due_at,
+            expires_at=now + world.limits.retention_seconds if status.terminal else None,
         )
 
     job = update(world, Job, job_key(who.workspace, who.cluster_id, job_id), change)

@@ -208,7 +208,9 @@ def _call_provider(world: World, cluster: Cluster, intent: Intent) -> list[str]:
 
 def _record_outcome(world: World, intent: Intent) -> None:
     """The outcome of an effect is written whatever happened to the item meanwhile."""
-    world.store.transact([put(intent.changed(due_at=None), unconditional=True)])
+    refused = intent.status is IntentStatus.REFUSED
+    keep_until = world.clock.now() + world.limits.retention_seconds if refused else None
+    world.store.transact([put(intent.changed(due_at=None, expires_at=keep_until), unconditional=True)])
 
 
 def _expect_nodes(world: World, cluster: Cluster, intent: Intent) -> str:

@@ -63,7 +63,10 @@ def end_intent(world: World, intent: Intent, reason: str) -> None:
         states = ", ".join(f"{machine.id} is {machine.state}" for machine in left[:3])
         raise NotYetTerminatedError(f"Not gone yet: {states}.")
     ids = intent.machine_ids or tuple(machine.id for machine in machines)
-    ended = intent.changed(status=IntentStatus.ENDED, machine_ids=ids, reason=reason, due_at=None)
+    keep_until = world.clock.now() + world.limits.retention_seconds
+    ended = intent.changed(
+        status=IntentStatus.ENDED, machine_ids=ids, reason=reason, due_at=None, expires_at=keep_until
+    )
     world.store.transact([put(ended, unconditional=True)])
 
 

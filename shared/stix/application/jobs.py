@@ -31,6 +31,7 @@ JOB_CHECK_SECONDS = 3600.0
 """How often a job that nobody spoke of is looked at: its cluster may be gone."""
 
 _DEFAULT_CPUS = 0.5
+_COMMAND_SECONDS = 300 * 86400.0
 
 
 def counter_key(workspace: str, cluster_id: str) -> Key:
@@ -76,8 +77,10 @@ def numbered(
 
 
 def command_put(workspace: str, cluster_id: str, seq: int, command: Mapping[str, Any], now: float) -> Put:
-    """One entry of the queue that rank 0 reads in order."""
-    return Put(Item(Key(workspace, "command", cluster_id, f"{seq:012d}"), dict(command), created_at=now))
+    """One entry of the queue that rank 0 reads in order. Read entries are deleted; what nobody read by then
+    belongs to a cluster that is gone, or was stopped for most of a year."""
+    key = Key(workspace, "command", cluster_id, f"{seq:012d}")
+    return Put(Item(key, dict(command), created_at=now, expires_at=now + _COMMAND_SECONDS))
 
 
 def new_job(
@@ -137,7 +140,10 @@ def end_job(world: World, job: Job, status: JobStatus, reason: str) -> None:
     changed: list[Job] = []
 
     def change(current: Job) -> Job | None:
-        ended = current.changed(status=status, reason=reason, ended_at=now, due_at=None)
+        keep_until = now + world.limits.retention_seconds
+        ended = current.changed(
+            status=status, reason=reason, ended_at=now, due_at=None, expires_at=keep_until
+        )
         changed[:] = [] if current.status.terminal else [ended]
         return changed[0] if changed else None
 

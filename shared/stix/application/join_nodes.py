@@ -115,7 +115,10 @@ def _write_joined(
     node = update(world, Node, node_key(cluster.workspace, cluster.id, rank), change)
     if node is None:
         raise ConflictError("The machine is not recorded yet.", hint="Join again shortly.", code="not_ready")
-    beat = Heartbeat(workspace=cluster.workspace, cluster_id=cluster.id, rank=rank, last_seen=now)
+    keep_until = now + world.limits.retention_seconds
+    beat = Heartbeat(
+        workspace=cluster.workspace, cluster_id=cluster.id, rank=rank, last_seen=now, expires_at=keep_until
+    )
     world.store.transact([put(beat, unconditional=True)])
     tell_peers(world, cluster.workspace, cluster.id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stix.application.end_machines import end_intent, machines_of, open_intents, provider_of
-from stix.application.jobs import end_job
+from stix.application.jobs import counter_key, end_job
 from stix.application.lost_machines import all_running, record_health, replace_lost
 from stix.application.operations import announce_end, ended_operation, find_operation, finish, note
 from stix.application.records import (
@@ -25,7 +25,7 @@ from stix.model.errors import ConflictError, InvalidRequestError, NotYetTerminat
 from stix.model.job import Job
 from stix.model.status import ClusterStatus, JobStatus, NodeStatus, OperationStatus, Wanted
 from stix.ports.compute import Machine, MachineState, StopsMachines
-from stix.ports.state_store import VersionConflictError
+from stix.ports.state_store import Put, VersionConflictError
 from stix.ports.surroundings import Event
 
 __all__ = ["close", "confirm", "settle"]
@@ -113,6 +113,9 @@ def close(world: World, cluster: Cluster, *, reason: str) -> None:
             expires_at=keep_until,
         )
         writes = [put(final)]
+        counter = world.store.get(counter_key(cluster.workspace, cluster.id))
+        if counter is not None:
+            writes.append(Put(counter.changed(expires_at=keep_until)))
         holder = cluster_by_name(world, cluster.workspace, cluster.name)
         if holder is not None and holder.id == cluster.id:
             writes.append(name_held_by(world, cluster.workspace, cluster.name, "", expires_at=keep_until))
