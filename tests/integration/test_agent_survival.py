@@ -196,6 +196,16 @@ def test_machine_ends_when_its_agent_powers_off(tmp_path):
         assert node.wait() == 0
 
 
+def test_machine_ends_with_its_jobs_when_its_folder_is_deleted(tmp_path):
+    with cluster(tmp_path, started=0, tunables={"folder_check_seconds": 0.1}) as (plane, nodes):
+        node = nodes[0].start("machine")
+        eventually(lambda: 0 in plane.peers, "it joins")
+        plane.wait_for(plane.submit("sleep 300"), "RUNNING")
+        node.config.unlink()
+        assert node.wait() == 0
+        assert processes_of(f"HOME={node.home}") == []
+
+
 def test_job_runs_when_python_is_the_oldest_supported(tmp_path):
     python = _oldest_python()
     if python is None:

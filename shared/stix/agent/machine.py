@@ -26,7 +26,9 @@ def run_machine(config_path: str) -> int:
         with open(config_path, encoding="utf-8") as stream:
             config = json.load(stream)
         state_dir = config["state_dir"]
-        grace = float((config.get("tunables") or {}).get("machine_grace", 5.0))
+        tunables = config.get("tunables") or {}
+        grace = float(tunables.get("machine_grace", 5.0))
+        folder_check = float(tunables.get("folder_check_seconds", 60.0))
         os.makedirs(state_dir, mode=0o700, exist_ok=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         sys.stderr.write(f"stix-agent: the config {config_path} cannot be used: {exc!r}\n")
@@ -35,7 +37,7 @@ def run_machine(config_path: str) -> int:
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_read, False)
     os.set_blocking(wake_write, False)
-    machine = _Machine(config_path, wake_read)
+    machine = _Machine(config_path, wake_read, folder_check)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     for number in _HANDLED:
         signal.signal(number, machine.on_signal)
@@ -47,7 +49,8 @@ def run_machine(config_path: str) -> int:
 
 
 class _Machine:
-    def __init__(self, config_path: str, wake: int) -> None:
+    def __init__(self, config_path: str, wake: int, folder_check: float) -> None:
+        self._config_path, self._folder_check = config_path, folder_check
         self._command = _agent_command(config_path)
         self._wake = wake
         self._stopping = False
@@ -79,7 +82,10 @@ class _Machine:
             status = self._reap()
             if status is not None:
                 return status
-            self._sleep_until_signal(None)
+            if not os.path.exists(self._config_path):
+                # The folder that stands for this machine was deleted: nobody else could ever end it.
+                return None
+            self._sleep_until_signal(self._folder_check)
         return None
 
     def _reap(self) -> int | None:
@@ -101,7 +107,7 @@ class _Machine:
             self._sleep_until_signal(deadline - time.monotonic())
             self._reap()
 
-    def _sleep_until_signal(self, seconds: float | None) -> None:
+    def _sleep_until_signal(self, seconds: float) -> None:
         # The wakeup descriptor closes the gap between looking and sleeping, which pause() would leave.
         ready, _, _ = select.select([self._wake], [], [], seconds)
         if ready:

@@ -24,6 +24,7 @@ class Tunables:
     log_window: float = 0.1
     cancel_grace: float = 5.0
     machine_grace: float = 5.0
+    folder_check_seconds: float = 60.0
     adopted_poll: float = 0.2
     lost_rank_seconds: float = 300.0
     cancel_answer_seconds: float = 15.0
