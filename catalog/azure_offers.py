@@ -41,19 +41,4 @@ def sized(
     size = size_of(name)
     if size is None:
         return None
-    return CatalogRow(
-        cloud="azure",
-        region=region,
-        zone="",
-        instance_type=name,
-        vcpus=size.vcpus,
-        memory_gib=size.memory_gib,
-        accelerator=size.accelerator,
-        accelerator_count=size.accelerator_count,
-        accelerator_memory_gib=size.accelerator_memory_gib,
-        arch=size.arch,
-        price=price,
-        spot_price=spot_price,
-        as_of=as_of,
-        source=source,
-    )
+    return size.row(name, region, price=price, spot_price=spot_price, as_of=as_of, source=source)

@@ -18,9 +18,12 @@ from stix.adapters.dynamodb_table import create_table_request
 from stix.adapters.local_files import LocalObjectStore
 from stix.adapters.s3 import S3ObjectStore, create_s3_client
 from stix.adapters.sqlite import SqliteStateStore
+from stix.application.tokens import create_user_token
 from stix.model.errors import ForbiddenError, InvalidInputError
 from stix.ports.object_store import ObjectNotFoundError, SignedUrl
+from stix.runtime.bootstrap import install
 from tests.contract.state_store_model import LaggingIndexes
+from tests.unit.world import WORKSPACE, ControlPlane
 
 REGION = "eu-west-1"
 _numbers = itertools.count()
@@ -213,3 +216,14 @@ class _object_server:  # noqa: N801 - a context manager, used like a function
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+@pytest.fixture
+def plane(tmp_path) -> Iterator[ControlPlane]:
+    """A control plane that the functions' handlers find, with the token ``ann-token``."""
+    made = ControlPlane(tmp_path)
+    create_user_token(made.world, token="ann-token", workspace=WORKSPACE, user="ann")
+    install(made.world)
+    yield made
+    install(None)
+    made.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,26 +13,14 @@ from functions.monitor.handler import handler as monitor
 from functions.optimize.handler import handler as optimize
 from functions.provision.handler import handler as provision
 from stix.application import want
-from stix.application.tokens import create_user_token
 from stix.local.functions import Context
 from stix.model.status import ClusterStatus
 from stix.ports.surroundings import connection_key
-from stix.runtime.bootstrap import install
 from tests.contract.functions_client import Answer, send
-from tests.unit.world import ANN, WORKSPACE, ControlPlane
+from tests.unit.world import ANN, WORKSPACE
 
 CONTEXT = Context("function", "request", deadline=float("inf"))
 Ask = Callable[..., Answer]
-
-
-@pytest.fixture
-def plane(tmp_path) -> Iterator[ControlPlane]:
-    made = ControlPlane(tmp_path)
-    create_user_token(made.world, token="ann-token", workspace=WORKSPACE, user="ann")
-    install(made.world)
-    yield made
-    install(None)
-    made.close()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,7 @@ from stix.api.routes import ERROR_CODES, OPERATION_CODES, ROUTES
 from stix.application.tokens import create_user_token
 from stix.model import errors
 from stix.model.errors import StixError, ThrottledError, UnavailableError
-from stix.runtime.bootstrap import install
 from tests.contract.functions_client import Answer, send
-from tests.unit.world import WORKSPACE, ControlPlane
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "openapi.json"
@@ -28,16 +26,6 @@ TASK = {"name": "hello", "run": "echo hi"}
 ZEROS = "0" * 64
 
 Ask = Callable[..., Answer]
-
-
-@pytest.fixture
-def plane(tmp_path) -> Iterator[ControlPlane]:
-    made = ControlPlane(tmp_path)
-    create_user_token(made.world, token="ann-token", workspace=WORKSPACE, user="ann")
-    install(made.world)
-    yield made
-    install(None)
-    made.close()
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from typing import Any
 from stix.catalog.fetchers.azure_sizes import Size, size_of
 from stix.catalog.fetchers.collect import Rows, items, number
 from stix.catalog.fetchers.web import PriceApi, epoch
-from stix.catalog.row import CatalogRow
 from stix.catalog.source import Fetched, FetchError
 
 __all__ = ["CLOUD", "fetch", "regions", "sizes"]
@@ -59,24 +58,7 @@ def fetch(api: PriceApi, region: str, known: Mapping[str, Size] | None = None) -
             rows.skip("unknown size")
             continue
         price, spot_price = (newest.get((name, spot), (0.0, None))[1] for spot in (False, True))
-        rows.add(
-            CatalogRow(
-                cloud=CLOUD,
-                region=region,
-                zone="",
-                instance_type=name,
-                vcpus=size.vcpus,
-                memory_gib=size.memory_gib,
-                accelerator=size.accelerator,
-                accelerator_count=size.accelerator_count,
-                accelerator_memory_gib=size.accelerator_memory_gib,
-                arch=size.arch,
-                price=price,
-                spot_price=spot_price,
-                as_of=now,
-                source=URL,
-            )
-        )
+        rows.add(size.row(name, region, price=price, spot_price=spot_price, as_of=now, source=URL))
     return rows.finish()
 
 

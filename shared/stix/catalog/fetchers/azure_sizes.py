@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from stix.catalog.row import CatalogRow
+
 __all__ = ["Size", "size_of"]
 
 
@@ -22,6 +24,34 @@ class Size:
     accelerator_count: float = 0.0
     accelerator_memory_gib: float = 0.0
     arch: str = "x86_64"
+
+    def row(
+        self,
+        name: str,
+        region: str,
+        *,
+        price: float | None,
+        spot_price: float | None,
+        as_of: float,
+        source: str,
+    ) -> CatalogRow:
+        """The offer of this size under its ``name``; Azure prices whole regions."""
+        return CatalogRow(
+            cloud="azure",
+            region=region,
+            zone="",
+            instance_type=name,
+            vcpus=self.vcpus,
+            memory_gib=self.memory_gib,
+            accelerator=self.accelerator,
+            accelerator_count=self.accelerator_count,
+            accelerator_memory_gib=self.accelerator_memory_gib,
+            arch=self.arch,
+            price=price,
+            spot_price=spot_price,
+            as_of=as_of,
+            source=source,
+        )
 
 
 # Azure's pages of the NC, ND and NV series. The shares of an A10 are a sixth, a third and a half.
