@@ -16,6 +16,9 @@ _NO_ACCESS_LOGS = (
     " switched on for the account where an audit of reads is wanted."
 )
 
+_PASSING = ("jobs", "join")
+"""First parts of the keys of secrets that end with a job or a launch."""
+
 
 class _PrivateBucket(Construct):
     """Not public, TLS only, kept when the stack goes."""
@@ -65,11 +68,29 @@ class ObjectsBucket(_PrivateBucket):
 
 
 class SecretsBucket(_PrivateBucket):
-    """Values of secrets: deleted at their job's end, and by age if that was missed.
+    """Values of jobs' secrets and of join tokens: deleted when they are done with, and by age if that was
+    missed. Below ``clouds/`` a cloud's key, where there is one, stays until somebody deletes it.
 
     The key is KMS's ``aws/s3``: unlike a key of our own it costs nothing per month.
     """
 
     def __init__(self, scope: Construct, id: str) -> None:
-        forgotten = s3.LifecycleRule(id="forgotten", expiration=Duration.days(30))
-        super().__init__(scope, id, encryption=s3.BucketEncryption.KMS_MANAGED, rules=[forgotten])
+        forgotten = [
+            s3.LifecycleRule(id=f"forgotten-{kind}", prefix=f"{kind}/", expiration=Duration.days(30))
+            for kind in _PASSING
+        ]
+        super().__init__(scope, id, encryption=s3.BucketEncryption.KMS_MANAGED, rules=forgotten)
+
+    def grant(self, role: iam.IRole, *actions: str) -> None:
+        """``s3:...Object`` actions on what passes, never on a cloud's key."""
+        allow(
+            role,
+            *actions,
+            on=[self.bucket.arn_for_objects(f"{kind}/*") for kind in _PASSING],
+            wildcard="Objects come and go; the bucket is ours.",
+        )
+
+    def grant_key_of(self, role: iam.IRole, cloud: str) -> None:
+        """Read the key of that cloud alone."""
+        allow(role, "s3:GetObject", on=[self.bucket.arn_for_objects(f"clouds/{cloud}.json")])
+        self.grant_list(role)

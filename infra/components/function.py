@@ -51,7 +51,9 @@ class WorkerFunction(Construct):
         timeout_seconds: int,
         environment: Mapping[str, str],
         dead_letters: sqs.Queue | None = None,
+        package: str = "",
     ) -> None:
+        """``package``: the folder below ``functions`` with its handler, where that is not ``name``."""
         super().__init__(scope, id)
         function_name = f"{deployment}-{name}"
         self.name = name
@@ -76,7 +78,7 @@ class WorkerFunction(Construct):
             runtime=lambda_.Runtime.PYTHON_3_12,
             architecture=lambda_.Architecture.ARM_64,
             code=code,
-            handler=f"functions.{name}.handler.handler",
+            handler=f"functions.{package or name}.handler.handler",
             layers=list(layers),
             role=self.role,
             memory_size=memory_mib,

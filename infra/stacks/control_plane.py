@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from aws_cdk import CfnOutput, Stack, Tags
 from aws_cdk import aws_events as events
@@ -14,6 +16,7 @@ from infra.acknowledge import acknowledge, allow
 from infra.assets import Assets
 from infra.components.alarms import Alarms
 from infra.components.buckets import ObjectsBucket, SecretsBucket
+from infra.components.cloud_functions import CloudFunctions
 from infra.components.function import WorkerFunction
 from infra.components.http_api import ControlApi
 from infra.components.layer import PackageLayer
@@ -40,8 +43,16 @@ class ControlPlane(Stack):
     """One deployment, found by its name: the stack, the functions and the state machines all carry it."""
 
     def __init__(
-        self, scope: Construct, id: str, *, deployment: str, assets: Assets, alarm_email: str | None = None
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        deployment: str,
+        assets: Assets,
+        clouds: Mapping[str, Mapping[str, Any]],
+        alarm_email: str | None = None,
     ) -> None:
+        """``clouds``: the settings of each cloud that is to be used, by its name."""
         super().__init__(
             scope,
             id,
@@ -67,7 +78,22 @@ class ControlPlane(Stack):
             },
         )
         definitions = {name: assets.state_machine(name) for name in assets.state_machine_names()}
-        functions = self._functions(task_seconds(definitions))
+        layer = PackageLayer(
+            self,
+            "Package",
+            folder=assets.layer("core"),
+            description="The package stix and what it imports.",
+        )
+        functions = self._functions(task_seconds(definitions), layer)
+        self._clouds = CloudFunctions(
+            self,
+            "Clouds",
+            deployment=deployment,
+            clouds=clouds,
+            assets=assets,
+            package=layer,
+            secrets=self._secrets,
+        )
         self._permit(functions, machines=list(definitions))
         self._http.serve(api=functions["api"], agent=functions["agent"], authorize=functions["authorize"])
         self._wake.serve(agent=functions["agent"], authorize=functions["authorize"])
@@ -82,13 +108,15 @@ class ControlPlane(Stack):
             "Alarms",
             deployment=deployment,
             dead_letters=self._dead_letters,
-            function_logs=[function.log_group for function in functions.values()],
+            function_logs=[
+                function.log_group for function in (*functions.values(), *self._clouds.functions.values())
+            ],
             workflow_logs=workflows.log_group,
             email=alarm_email,
         )
         self._export()
 
-    def _functions(self, task_seconds: dict[str, int]) -> dict[str, WorkerFunction]:
+    def _functions(self, task_seconds: dict[str, int], layer: PackageLayer) -> dict[str, WorkerFunction]:
         """Memory buys processor time: people wait for ``api``, a heartbeat is small, a sweep mostly waits."""
         sizes = {
             "api": _Size(1024, _REQUEST_SECONDS),
@@ -101,12 +129,6 @@ class ControlPlane(Stack):
             "catalog": _Size(1024, task_seconds["catalog"]),
         }
         scheduled = {schedule.function for schedule in SCHEDULES}
-        layer = PackageLayer(
-            self,
-            "Package",
-            folder=self._assets.layer("core"),
-            description="The package stix and what it imports.",
-        )
         return {
             name: WorkerFunction(
                 self,
@@ -130,6 +152,12 @@ class ControlPlane(Stack):
         catalog = functions["catalog"]
 
         self._table.grant_get(authorize.role)
+
+        # Who decides about machines knows which clouds there are; who makes them calls those clouds' functions.
+        for function in (api, agent, optimize, provision, monitor):
+            function.set(STIX_CLOUDS=self._clouds.names)
+        for function in (optimize, provision, monitor):
+            self._clouds.grant_call(function)
 
         self._use_state(api, LIST_INDEX)
         self._use_objects(api, "s3:GetObject", "s3:PutObject")
@@ -224,6 +252,10 @@ class ControlPlane(Stack):
                 "The table; its first token item is written by an admin.",
             ),
             "ObjectsBucket": (self._objects.bucket.bucket_name, "Uploads, plans and logs."),
+            "SecretsBucket": (
+                self._secrets.bucket.bucket_name,
+                "A cloud's key, where it needs one, is its object clouds/CLOUD.json.",
+            ),
             "Deployment": (self._deployment, "Name of the deployment, also on the tags of its machines."),
         }
         for name, (value, description) in outputs.items():

@@ -58,6 +58,26 @@ def _no_groups() -> Groups:
     return Groups([])
 
 
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_create_leaves_nothing_when_one_machine_fails(world: LocalWorld, index: int) -> None:
+    compute = world.compute()
+    with (
+        world.breaks_at(index, OSError(12, "Cannot allocate memory")),
+        pytest.raises(ProviderError, match="memory"),
+    ):
+        compute.create(world.request("a", 3))
+    until(lambda: not list(compute.list_tagged(world.place, "dep")), "the other machines are gone")
+
+
+def test_create_works_when_an_earlier_attempt_with_its_token_failed(world: LocalWorld) -> None:
+    compute = world.compute()
+    with world.breaks_at(1, ProviderError("no")), pytest.raises(ProviderError):
+        compute.create(world.request("a", 2))
+    until(lambda: not list(compute.list_tagged(world.place, "dep")), "the failed attempt is gone")
+    ids = compute.create(world.request("a", 2))
+    await_states(compute, world, ids, MachineState.RUNNING)
+
+
 def _needs(controller: str) -> None:
     if controller not in Groups().controllers:
         pytest.skip(f"no {controller} control group can be written here")

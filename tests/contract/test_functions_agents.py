@@ -135,9 +135,9 @@ def test_join_is_refused_when_it_is_malformed(plane, cluster, fields):
 
 
 def test_archive_of_the_agent_is_found_by_its_hash(plane):
-    from stix.runtime.agent_archive import current_archive
+    from stix.runtime.agent_archive import archive_hash
 
-    sha256 = current_archive(plane.world)
+    sha256 = archive_hash(plane.world.objects)
     found = send(handler, "GET", f"/agent/v1/archive/{sha256}", authorized=False)
     assert found.status == 302
     assert sha256 in found.headers["location"]

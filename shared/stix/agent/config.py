@@ -22,6 +22,8 @@ class AgentConfig:
         api_url: base URL of the control plane, or empty when ``api_url_file`` names a file that holds it.
         confine: cgroup files that every job's process writes its pid into before it runs the job's script.
         shutdown_command: run when the node must end and exiting is not enough (real machines).
+        cloud, metadata_url: where the machine runs, and where its cloud tells it what is about to happen.
+        give_up_seconds: a machine that could not join for so long after its start ends itself; 0 for never.
         watch_logins: people's terminals count as activity (for ``wait_for: jobs_and_ssh``).
     """
 
@@ -41,6 +43,9 @@ class AgentConfig:
     confine: Tuple[str, ...] = ()
     shutdown_command: Tuple[str, ...] = ()
     watch_logins: bool = False
+    cloud: str = ""
+    metadata_url: str = ""
+    give_up_seconds: float = 0.0
     tunables: Tunables = field(default_factory=Tunables)
 
     def current_api_url(self) -> str:
@@ -90,5 +95,8 @@ def load_config(path: str) -> AgentConfig:
         confine=tuple(raw.get("confine") or ()),
         shutdown_command=tuple(raw.get("shutdown_command") or ()),
         watch_logins=bool(raw.get("watch_logins", False)),
+        cloud=raw.get("cloud") or "",
+        metadata_url=raw.get("metadata_url") or "",
+        give_up_seconds=float(raw.get("give_up_seconds") or 0.0),
         tunables=Tunables.from_mapping(raw.get("tunables") or {}),
     )

@@ -84,6 +84,7 @@ class Membership:
         tunables = self._config.tunables
         backoff = Backoff(tunables.backoff_first, tunables.backoff_last)
         refused_since: Optional[float] = None
+        give_up_at = time.monotonic() + self._config.give_up_seconds
         while True:
             try:
                 answer = self._post(channel, "join", self._request(), self._config.join_token, 0.0)
@@ -105,6 +106,9 @@ class Membership:
             else:
                 self._keep(answer)
                 return
+            if not self.identity and self._config.give_up_seconds and time.monotonic() > give_up_at:
+                # Nobody waits for this machine any more, and whoever made it may be gone for good.
+                raise GoneError(f"it could not join within {self._config.give_up_seconds:g} s")
             if self._stopping.wait(wait):
                 raise StoppedError
 

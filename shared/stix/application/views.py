@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stix.application.planning import accelerators_text
@@ -10,12 +10,14 @@ from stix.application.records import child_records, cluster_by_name, cursor_of_r
 from stix.application.world import World
 from stix.lifecycle.cluster import autostop_at
 from stix.model.cluster import Cluster, Heartbeat, Node
-from stix.model.errors import NotFoundError
+from stix.model.errors import NotFoundError, StixError
 from stix.model.job import Job
+from stix.model.offer import Offer
 from stix.model.operation import Operation
 from stix.model.status import ClusterStatus
 from stix.optimizer.rank import RankedOffer
-from stix.ports.compute import Compute, DiscoversOffers
+from stix.ports.cloud_facts import CloudFacts
+from stix.ports.compute import DiscoversOffers
 
 __all__ = [
     "cloud_checks",
@@ -219,18 +221,36 @@ def plan_view(ranked: Sequence[RankedOffer], num_nodes: int) -> dict[str, Any]:
 
 
 def cloud_checks(world: World) -> dict[str, Any]:
-    """The body of ``CloudChecks``: every cloud that this deployment can use."""
-    return {"clouds": [_check(name, provider) for name, provider in sorted(world.compute.items())]}
+    """The body of ``CloudChecks``: every known cloud, whether this deployment can use it, and why not."""
+    found = {name: _check(world, about) for name, about in world.clouds.items()}
+    for name, problem in world.unusable.items():
+        found[name] = _cloud(name, enabled=False, reason=problem.reason, hint=problem.hint)
+    return {"clouds": [found[name] for name in sorted(found)]}
 
 
-def _check(name: str, provider: Compute) -> dict[str, Any]:
-    if not isinstance(provider, DiscoversOffers):
-        return {"cloud": name, "enabled": True, "reason": "", "hint": "", "details": {}}
-    offers = provider.offers()
-    details = {
-        offer.instance_type: f"{offer.vcpus:g} CPU, {offer.memory_gib:.1f} GiB"
-        + (f", {accelerators_text(offer)}" if offer.accelerator_count else "")
-        for offer in offers
-    }
-    reason = "" if offers else "it offers no machine"
-    return {"cloud": name, "enabled": bool(offers), "reason": reason, "hint": "", "details": details}
+def _check(world: World, about: CloudFacts) -> dict[str, Any]:
+    """Asks the cloud where this process may call it."""
+    provider = world.compute.get(about.name)
+    if provider is None:
+        return _cloud(about.name)
+    try:
+        details = {"account": provider.identity()}
+        if about.discovers and isinstance(provider, DiscoversOffers):
+            offers = provider.offers()
+            details |= {offer.instance_type: _size(offer) for offer in offers}
+            if not offers:
+                return _cloud(about.name, enabled=False, reason="it offers no machine", details=details)
+    except StixError as error:
+        return _cloud(about.name, enabled=False, reason=error.message, hint=error.hint)
+    return _cloud(about.name, details=details)
+
+
+def _size(offer: Offer) -> str:
+    accelerators = f", {accelerators_text(offer)}" if offer.accelerator_count else ""
+    return f"{offer.vcpus:g} CPU, {offer.memory_gib:.1f} GiB{accelerators}"
+
+
+def _cloud(
+    name: str, *, enabled: bool = True, reason: str = "", hint: str = "", details: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    return {"cloud": name, "enabled": enabled, "reason": reason, "hint": hint, "details": dict(details or {})}

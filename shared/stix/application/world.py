@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stix.optimizer.catalog import Catalog
+from stix.ports.cloud_facts import CloudFacts, CloudProblem
 from stix.ports.compute import Compute
 from stix.ports.object_store import ObjectStore
 from stix.ports.state_store import StateStore
@@ -46,9 +47,11 @@ class Limits:
 class World:
     """The ports as this process has them.
 
-    ``compute`` maps a cloud's name to its provider; ``api_url`` is where agents reach the control plane;
-    ``wake_url`` is empty where requests are held instead. ``catalog`` has the prices of the clouds that do
-    not say themselves what they offer.
+    ``clouds`` are those that are configured, in every process; ``compute`` maps a cloud's name to its
+    provider where this process may call it. ``unusable`` are the known clouds that are not configured, or
+    not whole. ``api_url`` is where agents reach the control plane; ``wake_url``
+    is empty where requests are held instead. ``catalog`` has the prices of the clouds that do not say
+    themselves what they offer. ``agent_hash`` is the SHA-256 of the archive that new machines fetch.
     """
 
     deployment: str
@@ -66,3 +69,6 @@ class World:
     api_url: Callable[[], str]
     wake_url: str = ""
     catalog: Catalog | None = None
+    clouds: Mapping[str, CloudFacts] = field(default_factory=dict)
+    unusable: Mapping[str, CloudProblem] = field(default_factory=dict)
+    agent_hash: Callable[[], str] = lambda: ""

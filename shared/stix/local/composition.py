@@ -18,6 +18,8 @@ from stix.adapters.sqlite_database import SqliteDatabase
 from stix.adapters.system import LoggingEventBus, SystemClock, SystemIds
 from stix.application.tokens import create_user_token
 from stix.application.world import World
+from stix.clouds.registry import facts
+from stix.local.clouds import connect_clouds
 from stix.local.functions import FUNCTIONS, Functions, Handler, bundle_folder
 from stix.local.home import Home, write_private
 from stix.local.interpreter import FunctionError, Interpreter, WorkflowDriver, load_definitions
@@ -27,6 +29,8 @@ from stix.local.scheduler import Recurring, Scheduler
 from stix.local.upkeep import purge_in_portions, trim_log
 from stix.ports.compute import Compute
 from stix.ports.state_store import Item, Key
+from stix.runtime.agent_archive import archive_hash
+from stix.runtime.current_catalog import home_catalog
 from stix.runtime.schedules import SCHEDULES, Schedule
 
 __all__ = ["Embedded", "compose"]
@@ -34,6 +38,7 @@ __all__ = ["Embedded", "compose"]
 logger = logging.getLogger(__name__)
 
 WORKSPACE = "default"
+LOCAL = "local"
 
 _UPKEEP_SECONDS = 3600.0
 
@@ -105,13 +110,16 @@ def compose(
         clock=clock.now,
     )
     parking = Parking()
+    clouds = connect_clouds(
+        home.config_file, deployment=deployment, clock=clock, public=bool(public_url), environ=environ
+    )
     world = World(
         deployment=deployment,
         runtime="embedded",
         store=store,
         objects=objects,
         workflows=interpreter,
-        compute=_computes(home, deployment, clock),
+        compute={LOCAL: _local_compute(home, deployment, clock), **clouds.computes},
         secrets=FileSecrets(home.secrets),
         events=LoggingEventBus(),
         wake=ParkingWake(parking),
@@ -119,6 +127,10 @@ def compose(
         ids=SystemIds(),
         limits=limits_from(environ, public=bool(public_url)),
         api_url=api_url,
+        catalog=home_catalog(home.folder, clock),
+        clouds={LOCAL: facts(LOCAL), **clouds.facts},
+        unusable=clouds.problems,
+        agent_hash=lambda: archive_hash(objects),
     )
     _make_token(home, world)
 
@@ -144,18 +156,16 @@ def compose(
     )
 
 
-def _computes(home: Home, deployment: str, clock: SystemClock) -> dict[str, Compute]:
-    from stix.clouds.local import CLOUD, LocalCompute
+def _local_compute(home: Home, deployment: str, clock: SystemClock) -> Compute:
+    from stix.clouds.local import LocalCompute
 
-    archive = _AgentArchive(home.agent_archive)
-    compute = LocalCompute(
+    return LocalCompute(
         home.folder,
         deployment=deployment,
-        archive=archive,
+        archive=_AgentArchive(home.agent_archive),
         api_url_file=home.api_url_file,
         clock=clock,
     )
-    return {CLOUD: compute}
 
 
 class _AgentArchive:

@@ -72,6 +72,11 @@ class Home:
         return self.folder / "public_url"
 
     @property
+    def config_file(self) -> Path:
+        """What the person configured: `clouds:`."""
+        return self.folder / "config.yaml"
+
+    @property
     def signing_key_file(self) -> Path:
         return self.folder / "signing.key"
 

@@ -12,9 +12,9 @@
     ├── NoOfferError              422  nothing that is configured fits the request
     ├── UnavailableError          503  a failure of the world; trying again may help
     └── ProviderError             502  a provider refused; subclasses say what the caller does next
-        ├── NoCapacityError            block the zone, try the next offer
+        ├── NoCapacityError            block the offer's place, try the next offer
         ├── QuotaExceededError         block region and family, try the next offer
-        ├── CredentialsError           block the cloud
+        ├── CredentialsError           block the cloud, try another
         ├── ThrottledError             the same call again after ``retry_after`` seconds
         ├── InvalidRequestError        stop; show the provider's words
         └── NotYetTerminatedError      ask again later
@@ -22,9 +22,11 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, ClassVar
 
 __all__ = [
+    "Blocks",
     "ConflictError",
     "CredentialsError",
     "ForbiddenError",
@@ -109,30 +111,64 @@ class UnavailableError(StixError):
     default_code = "unavailable"
 
 
+class Blocks(StrEnum):
+    """Which other offers a provider's refusal speaks of."""
+
+    OFFER = "offer"
+    """The same instance type and market in the same zone (or region, where the offer names no zone)."""
+    FAMILY = "family"
+    """The same quota family (``CloudFacts.quota_family``) and market in the same region."""
+    REGION = "region"
+    CLOUD = "cloud"
+    NOTHING = "nothing"
+
+
 class ProviderError(StixError):
-    """A provider's refusal, already classified by the adapter that met it."""
+    """A provider's refusal, already classified by the adapter that met it.
+
+    ``blocks``: how far the refusal reaches; each class has the usual reach, an adapter may know better (a
+    GPU quota over all regions blocks the cloud). ``provider_code``: the provider's own word for it.
+    """
 
     http_status = 502
     default_code = "provider"
+    usually_blocks: ClassVar[Blocks] = Blocks.NOTHING
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        code: str = "",
+        details: dict[str, Any] | None = None,
+        blocks: Blocks | None = None,
+        provider_code: str = "",
+    ):
+        super().__init__(message, hint=hint, code=code, details=details)
+        self.blocks = blocks or self.usually_blocks
+        self.provider_code = provider_code
 
 
 class NoCapacityError(ProviderError):
     default_code = "no_capacity"
+    usually_blocks = Blocks.OFFER
 
 
 class QuotaExceededError(ProviderError):
     default_code = "quota_exceeded"
+    usually_blocks = Blocks.FAMILY
 
 
 class CredentialsError(ProviderError):
     default_code = "credentials"
+    usually_blocks = Blocks.CLOUD
 
 
 class ThrottledError(ProviderError):
     default_code = "throttled"
 
-    def __init__(self, message: str, *, retry_after: float, hint: str = ""):
-        super().__init__(message, hint=hint)
+    def __init__(self, message: str, *, retry_after: float, hint: str = "", provider_code: str = ""):
+        super().__init__(message, hint=hint, provider_code=provider_code)
         self.retry_after = retry_after
 
 

@@ -9,8 +9,9 @@ from functools import cache
 from stix.agent.archive import archive_bytes
 from stix.application.world import World
 from stix.model.errors import NotFoundError
+from stix.ports.object_store import ObjectStore
 
-__all__ = ["archive_url", "current_archive"]
+__all__ = ["archive_hash", "archive_url"]
 
 _URL_SECONDS = 900
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -26,11 +27,11 @@ def _key(sha256: str) -> str:
     return f"agent/{sha256}.pyz"
 
 
-def current_archive(world: World) -> str:
-    """The SHA-256 of this release's archive, stored on first use; machines are told it by their user-data."""
+def archive_hash(objects: ObjectStore) -> str:
+    """The SHA-256 of this release's archive, stored on first use; machines are told it by their boot script."""
     sha256, data = _built()
-    if world.objects.size(_key(sha256)) is None:
-        world.objects.put(_key(sha256), data)
+    if objects.size(_key(sha256)) is None:
+        objects.put(_key(sha256), data)
     return sha256
 
 
@@ -38,6 +39,6 @@ def archive_url(world: World, sha256: str) -> str:
     """A short-lived URL of an archive, also of an earlier release. Raises ``NotFoundError``."""
     if _HASH.fullmatch(sha256) and world.objects.size(_key(sha256)) is not None:
         return world.objects.sign_get(_key(sha256), expires_seconds=_URL_SECONDS).url
-    if sha256 == current_archive(world):
+    if sha256 == archive_hash(world.objects):
         return world.objects.sign_get(_key(sha256), expires_seconds=_URL_SECONDS).url
     raise NotFoundError(f"There is no agent {sha256[:12]!r}.", code="no_archive")

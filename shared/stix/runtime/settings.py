@@ -26,6 +26,8 @@ class AwsSettings:
     api_url: str
     wake_url: str
     wake_endpoint: str
+    clouds: tuple[str, ...] = ()
+    cloud_function_prefix: str = ""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> AwsSettings:
@@ -43,4 +45,6 @@ class AwsSettings:
             api_url=environ.get("STIX_API_URL", ""),
             wake_url=environ.get("STIX_WAKE_URL", ""),
             wake_endpoint=environ.get("STIX_WAKE_ENDPOINT", ""),
+            clouds=tuple(name for name in environ.get("STIX_CLOUDS", "").split(",") if name),
+            cloud_function_prefix=environ.get("STIX_CLOUD_FUNCTION_PREFIX", ""),
         )

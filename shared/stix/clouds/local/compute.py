@@ -111,6 +111,9 @@ class LocalCompute:
             ):
                 yield machine
 
+    def identity(self) -> str:
+        return "this computer"
+
     # --- StopsMachines ---
 
     def stop(self, place: Place, machine_ids: Sequence[str]) -> None:

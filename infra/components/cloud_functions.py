@@ -1,0 +1,109 @@
+"""A function for each cloud that the deployment uses: its SDK, its rights and its secret, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from aws_cdk import Aws
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+from infra.acknowledge import acknowledge, allow
+from infra.assets import Assets
+from infra.components.buckets import SecretsBucket
+from infra.components.function import WorkerFunction
+from infra.components.layer import PackageLayer
+
+__all__ = ["CloudFunctions"]
+
+_SECONDS = 110
+"""Below the 115 for which its caller waits."""
+_OWN_SDK = ("azure", "gcp", "kubernetes")
+_MEMORY_MIB = {"aws": 512, "azure": 1024, "gcp": 1769, "kubernetes": 1024}
+"""Memory buys processor time: google-cloud-compute takes two to three CPU seconds to import, and from 1,769 MiB
+on a function has a whole processor."""
+
+
+class CloudFunctions(Construct):
+    """``functions``: by cloud. Whoever calls them gets the right by ``grant_call``."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        deployment: str,
+        clouds: Mapping[str, Mapping[str, Any]],
+        assets: Assets,
+        package: PackageLayer,
+        secrets: SecretsBucket,
+    ) -> None:
+        super().__init__(scope, id)
+        self._deployment = deployment
+        self.functions: dict[str, WorkerFunction] = {}
+        for cloud, config in sorted(clouds.items()):
+            layers: list[lambda_.LayerVersion] = [package]
+            if cloud in _OWN_SDK:
+                layers.append(
+                    PackageLayer(
+                        self,
+                        f"{cloud.capitalize()}Sdk",
+                        folder=assets.layer(cloud),
+                        description=f"The SDK of {cloud}.",
+                    )
+                )
+            function = WorkerFunction(
+                self,
+                cloud.capitalize(),
+                deployment=deployment,
+                name=f"cloud-{cloud}",
+                package="cloud",
+                code=lambda_.Code.from_asset(assets.function("cloud")),
+                layers=layers,
+                memory_mib=_MEMORY_MIB[cloud],
+                timeout_seconds=_SECONDS,
+                environment={
+                    "STIX_CLOUD": cloud,
+                    "STIX_CLOUD_CONFIG": json.dumps(config, sort_keys=True),
+                    "STIX_SECRETS_BUCKET": secrets.bucket.bucket_name,
+                },
+            )
+            secrets.grant_key_of(function.role, cloud)
+            self.functions[cloud] = function
+        if "aws" in self.functions:
+            _permit_aws(self.functions["aws"])
+
+    @property
+    def names(self) -> str:
+        """As the other functions' environment has them."""
+        return ",".join(self.functions)
+
+    @property
+    def prefix(self) -> str:
+        """ARN of every cloud's function up to the cloud's name. Names, not references: they are made once."""
+        return f"arn:{Aws.PARTITION}:lambda:{Aws.REGION}:{Aws.ACCOUNT_ID}:function:{self._deployment}-cloud-"
+
+    def grant_call(self, caller: WorkerFunction) -> None:
+        """``caller`` may make calls of every cloud, at the newest version."""
+        if self.functions:
+            live = [f"{self.prefix}{cloud}:live" for cloud in self.functions]
+            allow(caller.role, "lambda:InvokeFunction", on=live)
+        caller.set(STIX_CLOUD_FUNCTION_PREFIX=self.prefix)
+
+
+def _permit_aws(function: WorkerFunction) -> None:
+    """What ``docs/clouds/aws.md`` lists: the provider's own policy file, which its tests hold to its calls."""
+    text = resources.files("stix.clouds.aws").joinpath("policy.json").read_text(encoding="utf-8")
+    for statement in json.loads(text)["Statement"]:
+        function.role.add_to_principal_policy(iam.PolicyStatement.from_json(statement))
+    acknowledge(
+        function.role,
+        {
+            "AwsSolutions-IAM5[Resource::*]": "EC2 names no resource before it makes one; what changes machines"
+            " is bound to this deployment's tag where EC2 lets it be.",
+        },
+    )

@@ -1,0 +1,16 @@
+"""What is known of this computer as a cloud."""
+
+from __future__ import annotations
+
+from stix.ports.cloud_facts import CloudFacts
+
+__all__ = ["FACTS"]
+
+FACTS = CloudFacts(
+    name="local",
+    title="this computer",
+    stops=True,
+    discovers=True,
+    reaches_laptop=True,
+    find_credentials=lambda environ, home: "this computer",
+)
