@@ -28,6 +28,9 @@ ACTIONS: dict[str, Action] = {
     "undo": lambda w, e: undo_attempt.undo(
         w, e["cluster"]["workspace"], e["cluster"]["id"], e["failure"], attempt=e["attempt"]
     ),
+    "abandon": lambda w, e: undo_attempt.abandon(
+        w, e["cluster"]["workspace"], e["cluster"]["id"], e["failure"]
+    ),
     "give_up": _of_cluster(undo_attempt.give_up),
     "settle": _of_cluster(settle_cluster.settle),
     "confirm": _of_cluster(settle_cluster.confirm),

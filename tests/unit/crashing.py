@@ -40,7 +40,7 @@ READS = {
 }
 EFFECTS = {
     "store": ("put", "delete", "transact"),
-    "compute": ("create", "terminate", "stop", "start"),
+    "compute": ("create", "terminate", "stop", "start", "release"),
     "secrets": ("put", "delete"),
     "objects": ("put",),
     "workflows": ("start", "succeed", "fail"),

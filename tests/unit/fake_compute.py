@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from stix.model.errors import NoCapacityError
+from stix.model.errors import NoCapacityError, UnavailableError
 from stix.model.offer import Offer
 from stix.ports.compute import GangRequest, Machine, MachineState, Place
 
@@ -48,6 +48,8 @@ class FakeCompute:
         self.requests: list[GangRequest] = []
         self.refusals: list[Exception] = []
         self.full: set[str] = set()
+        self.lost_answers = 0
+        self.held: set[str] = set()
         self.lag = 0.0
         self.calls: list[str] = []
         self._clock = clock
@@ -59,6 +61,9 @@ class FakeCompute:
     def create(self, request: GangRequest) -> list[str]:
         self.calls.append("create")
         if request.token in self.gangs:
+            if self.lost_answers:
+                self.lost_answers -= 1
+                raise UnavailableError("The answer was lost.")
             return list(self.gangs[request.token])
         if self.refusals:
             raise self.refusals.pop(0)
@@ -76,6 +81,10 @@ class FakeCompute:
                 self._clock.now() + self.lag,
             )
         self.gangs[request.token] = ids
+        self.held.add(request.token)
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise UnavailableError("The answer was lost.")
         return list(ids)
 
     def describe(self, place: Place, machine_ids: Sequence[str]) -> list[Machine]:
@@ -92,6 +101,13 @@ class FakeCompute:
             seen = self._seen(machine_id)
             if seen.tags["stix-deployment"] == deployment and seen.state is not MachineState.TERMINATED:
                 yield seen
+
+    def release(self, place: Place, token: str) -> None:
+        self.calls.append("release")
+        self.held.discard(token)
+
+    def identity(self) -> str:
+        return "fake account"
 
     def stop(self, place: Place, machine_ids: Sequence[str]) -> None:
         self.calls.append("stop")
@@ -129,16 +145,3 @@ class FakeCompute:
         if machine.arrives_at <= self._clock.now():
             machine.state = machine.target
         return Machine(machine_id, machine.state, dict(machine.tags), reason=machine.reason)
-
-
-class CreatesOnly:
-    """A cloud whose machines cannot be stopped."""
-
-    cloud = "fake"
-
-    def __init__(self, compute: FakeCompute):
-        self.offers = compute.offers
-        self.create = compute.create
-        self.describe = compute.describe
-        self.terminate = compute.terminate
-        self.list_tagged = compute.list_tagged

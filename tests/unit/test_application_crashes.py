@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stix.application import want
+from stix.application.ledger import entries_since
 from stix.model.errors import NotFoundError
 from stix.model.status import JobStatus, OperationStatus
 from tests.unit.crashing import CrashPoints, MortalControlPlane
@@ -64,12 +65,37 @@ def run_out_of_offers(plane: MortalControlPlane) -> None:
     assert plane.compute.machines == {}
 
 
+def get_no_answer(plane: MortalControlPlane) -> None:
+    """The provider makes the machines and its answers are lost, more often than the step is repeated."""
+    plane.compute.lost_answers = 6
+    plane.survive(lambda: plane.launch(key="launch", task=TASK, secrets={"TOKEN": "x"}))
+    plane.until(lambda: plane.status() == "UP UP")
+    assert len(plane.compute.alive()) == 2
+    take_down(plane)
+
+
+def be_forgotten(plane: MortalControlPlane) -> None:
+    plane.survive(lambda: plane.launch(key="launch", task=TASK, secrets={"TOKEN": "x"}))
+    plane.until(lambda: plane.status() == "UP UP")
+
+    def forget() -> None:
+        try:
+            want.take_down(plane.world, ANN, "train", purge=True, key="forget")
+        except NotFoundError:
+            return  # the request that died had done it already
+
+    plane.survive(forget)
+    plane.until(lambda: plane.status() == "GONE")
+
+
 TASK = {"num_nodes": 2, "secrets": {"TOKEN": None}}
 SCENARIOS: dict[Callable[[MortalControlPlane], None], frozenset[str]] = {
     live_through_its_life: frozenset(),
     fail_over: frozenset("b"),
     go_down_while_launching: frozenset(),
     run_out_of_offers: frozenset(),
+    get_no_answer: frozenset(),
+    be_forgotten: frozenset(),
 }
 
 
@@ -99,6 +125,8 @@ def live(folder: Path, scenario: Callable[[MortalControlPlane], None], at: int |
         passed = points.passed
         plane.until(lambda: not plane.live(), hours=3)
         assert plane.compute.alive() == []
+        assert plane.compute.held == set()
+        check_ledger(plane)
         # A request that died before it was written leaves a value that no job and no intent knows.
         assert len(plane.secrets.kept) <= plane.deaths
         assert not any(str(key) in rows(plane) for key in plane.secrets.kept)
@@ -112,10 +140,19 @@ def live(folder: Path, scenario: Callable[[MortalControlPlane], None], at: int |
     return passed
 
 
+def check_ledger(plane: MortalControlPlane) -> None:
+    """Every gang that was made is in it, whole, and nothing is left open."""
+    entries = list(entries_since(plane.reading, WORKSPACE, 0.0))
+    assert {entry.token for entry in entries} == set(plane.compute.gangs)
+    assert all(entry.ended_at is not None and entry.ended_at >= entry.started_at for entry in entries)
+    assert all(entry.count == len(plane.compute.gangs[entry.token]) for entry in entries)
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_everything_ends_once_when_the_control_plane_dies_at_some_call(tmp_path, scenario):
     total = live(tmp_path / "none", scenario, None)
     assert total > 100
+    print(f"{scenario.__name__}: {total} moments at which it can die")
     for at in sorted(random.Random(4711).sample(range(total), SAMPLE)):
         live(tmp_path / str(at), scenario, at)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from stix.api.v1 import Autostop
@@ -17,8 +19,7 @@ from stix.model.errors import (
 from stix.model.status import ClusterStatus, IntentStatus, JobStatus, NodeStatus, OperationStatus, Wanted
 from stix.ports.compute import MachineState
 from stix.ports.state_store import Key
-from tests.unit.fake_compute import CreatesOnly
-from tests.unit.world import ANN, WORKSPACE
+from tests.unit.world import ANN, FAKE_FACTS, WORKSPACE
 
 
 def down(plane, **fields):
@@ -246,7 +247,7 @@ def test_stop_is_refused_when_there_are_no_machines_or_they_cannot_stop(plane):
         stop(plane)
     plane.rank(plane.cluster())
     plane.create(plane.cluster())
-    plane.world.compute["fake"] = CreatesOnly(plane.compute)
+    plane.world.clouds["fake"] = replace(FAKE_FACTS, stops=False)
     with pytest.raises(InvalidInputError) as caught:
         stop(plane)
     assert caught.value.code == "cannot_stop"

@@ -15,7 +15,7 @@ from stix.adapters.local_files import LocalObjectStore
 from stix.adapters.sqlite import SqliteStateStore
 from stix.adapters.sqlite_database import SqliteDatabase
 from stix.application import refresh_catalog
-from stix.application.create_machines import PLACE_WORKSPACE
+from stix.application.places import SYSTEM
 from stix.application.world import World
 from stix.catalog.index import open_index
 from stix.catalog.publish import POINTER, cached_index
@@ -69,7 +69,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def use_place(world: World, cloud: str, at: float) -> None:
-    key = Key.top(PLACE_WORKSPACE, "place", f"{cloud}.r-{at}")
+    key = Key.top(SYSTEM, "place", f"{cloud}.r-{at}")
     world.store.put(Item(key, {"cloud": cloud, "region": "r", "used_at": at}, listed=True, created_at=at))
 
 

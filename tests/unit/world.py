@@ -29,6 +29,7 @@ from stix.model.cluster import Cluster, Intent, Node
 from stix.model.job import Job
 from stix.model.offer import Offer
 from stix.model.operation import Operation
+from stix.ports.cloud_facts import CloudFacts
 from stix.ports.state_store import SHARDS
 from stix.ports.surroundings import Event
 from stix.ports.workflows import TaskTokenError
@@ -36,6 +37,7 @@ from tests.unit.fake_compute import FakeClock, FakeCompute
 
 WORKSPACE = "team"
 ANN = UserPrincipal(WORKSPACE, "ann")
+FAKE_FACTS = CloudFacts("fake", "a fake cloud", stops=True, stops_spot=True, spot=True, discovers=True)
 KINDS = ("cluster", "node", "job", "operation", "intent")
 
 
@@ -159,6 +161,8 @@ class ControlPlane:
             ids=FakeIds(),
             limits=limits or Limits(),
             api_url=lambda: "http://api",
+            clouds={"fake": FAKE_FACTS},
+            agent_hash=lambda: "f" * 64,
         )
 
     def close(self) -> None:

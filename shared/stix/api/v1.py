@@ -113,6 +113,15 @@ class Autostop(Request):
     wait_for: Literal["jobs_and_ssh", "jobs", "none"] = "jobs_and_ssh"
 
 
+class Lifetime(Request):
+    """Limits after which a cluster is deleted, busy or not: its age, how long it is stopped, what it cost (USD).
+    """
+
+    max_lifetime_seconds: float | None = Field(default=None, gt=0, le=3.2e7)
+    delete_after_seconds: float | None = Field(default=None, ge=0, le=3.2e7)
+    max_cost: float | None = Field(default=None, gt=0)
+
+
 class TaskRequest(Request):
     """``task`` is ``Task.to_yaml_config()``; the values of its secrets travel beside it, and only here."""
 
@@ -132,6 +141,8 @@ class LaunchRequest(TaskRequest):
 
     cluster: ClusterNameField | None = None
     autostop: Autostop | None = None
+    lifetime: Lifetime | None = None
+    retry_until_up: bool = False
     no_setup: bool = False
 
 

@@ -1,12 +1,19 @@
-"""One attempt to get a cluster's machines: rank offers once, then intent, provider, outcome."""
+"""One attempt to get a cluster's machines: rank offers once, then choose, intent, provider, outcome."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-from stix.application.end_machines import end_intent
+from stix.application.end_machines import end_intent, join_reference
+from stix.application.ledger import open_entry
+from stix.application.lifetimes import lifetime_tags
+from stix.application.next_offer import Choice, choose, intent_token
+from stix.application.offering_health import (
+    record_accepted,
+    record_refusal,
+)
 from stix.application.operations import note
+from stix.application.places import remember_place
 from stix.application.planning import accelerators_text, plan, read_plan, store_plan
 from stix.application.records import (
     child_records,
@@ -20,22 +27,21 @@ from stix.application.records import (
 )
 from stix.application.tokens import hash_token, join_token
 from stix.application.world import World
+from stix.lifecycle.cluster import BOOT_CHECK_SECONDS
 from stix.model.cluster import Attempt, Cluster, Intent, Node
 from stix.model.errors import InvalidRequestError, NoOfferError, ProviderError, ThrottledError
 from stix.model.offer import Offer
 from stix.model.resources import Resources
 from stix.model.status import ClusterStatus, IntentStatus, NodeStatus, Wanted
 from stix.model.task import Task
-from stix.ports.compute import GangRequest, Place
-from stix.ports.state_store import Item, Key, VersionConflictError
+from stix.ports.compute import AgentSource, GangRequest, Place
+from stix.ports.state_store import VersionConflictError
 from stix.ports.surroundings import Event
 
-__all__ = ["MAX_KEPT_ATTEMPTS", "PLACE_WORKSPACE", "create", "machine_tags", "rank", "refuse_attempt"]
+__all__ = ["MAX_KEPT_ATTEMPTS", "create", "machine_tags", "rank", "refuse_attempt"]
 
-MAX_KEPT_ATTEMPTS = 50
-PLACE_WORKSPACE = "-system-"
-
-_PLACE_REFRESH_SECONDS = 86400.0
+MAX_KEPT_ATTEMPTS = 100
+_BUSY_SECONDS = 2.0
 
 
 def rank(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
@@ -53,7 +59,7 @@ def rank(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
             update(world, Cluster, cluster_key(workspace, cluster_id), lambda c: c.changed(reason=reason))
             return {"outcome": "NO_OFFER", "max_attempts": 0}
         key = store_plan(world, workspace, cluster_id, ranked)
-        save(world, cluster.changed(plan_key=key, offers=len(ranked), due_at=lease))
+        save(world, cluster.changed(plan_key=key, offers=len(ranked), cursor=0, insisted=False, due_at=lease))
         first = ranked[0].offer
         price = f"{first.price:.4g} USD/h" if first.price else "free"
         chosen = f"{first.place if first.cloud != first.region else first.cloud} {first.instance_type}"
@@ -70,34 +76,79 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     cluster = get_cluster(world, workspace, cluster_id)
     if not _launching(cluster):
         return _outcome(world, cluster, "MOVED")
-    offers = read_plan(world, cluster.plan_key)
-    if cluster.attempt >= len(offers):
-        return _outcome(world, cluster, "EXHAUSTED")
-    offer = offers[cluster.attempt].offer
-    intent = _intent(world, cluster, offer)
+    item = world.store.get(intent_key(workspace, cluster_id, cluster.attempt))
+    if item is None:
+        choice = choose(world, cluster, read_plan(world, cluster.plan_key))
+        cluster = _note_choice(world, cluster, choice)
+        if choice.index is None:
+            return _outcome(world, cluster, "EXHAUSTED")
+        intent = _intent(world, cluster, read_plan(world, cluster.plan_key)[choice.index].offer)
+    else:
+        intent = load(Intent, item)
+    offer = intent.offer
     if intent.status is IntentStatus.CREATED:
         return _outcome(world, cluster, _expect_nodes(world, cluster, intent))
     if intent.status is not IntentStatus.PENDING:
         refuse_attempt(world, cluster, intent.status, intent.reason)
         return _outcome(world, cluster, "REFUSED")
     nodes = f"{cluster.num_nodes} node{'s' * (cluster.num_nodes != 1)}"
-    shape = _shape(offer)
-    note(world, workspace, cluster.operation_id, f"Starting {nodes} on {offer.cloud} ({shape}).")
+    where = offer.cloud if offer.cloud == offer.region else offer.place
+    note(world, workspace, cluster.operation_id, f"Starting {nodes} on {where} ({_shape(offer)}).")
     try:
         machine_ids = _call_provider(world, cluster, intent)
     except ThrottledError:
         raise
     except ProviderError as error:
         _record_outcome(world, intent.changed(status=IntentStatus.REFUSED, reason=error.message))
-        world.secrets.delete(_join_reference(intent))
+        world.secrets.delete(join_reference(intent))
+        record_refusal(world, offer, intent.token, error)
         refuse_attempt(world, cluster, error.code, error.message)
         note(world, workspace, cluster.operation_id, f"{offer.place} refused: {error.message}")
         if isinstance(error, InvalidRequestError):
             return _outcome(world, cluster, "EXHAUSTED")
         return _outcome(world, cluster, "REFUSED")
-    intent = intent.changed(status=IntentStatus.CREATED, machine_ids=tuple(machine_ids))
+    intent = intent.changed(
+        status=IntentStatus.CREATED, machine_ids=tuple(machine_ids), accepted_at=world.clock.now()
+    )
     _record_outcome(world, intent)
+    record_accepted(world, offer, intent.token)
     return _outcome(world, cluster, _expect_nodes(world, cluster, intent))
+
+
+def _note_choice(world: World, cluster: Cluster, choice: Choice) -> Cluster:
+    """Move the cursor to the chosen offer and keep what was passed over. Raises ``ThrottledError`` where the
+    outcome of others has to be waited for."""
+    now = world.clock.now()
+    skipped = tuple(
+        Attempt(
+            at=now,
+            place=skip.offer.place,
+            instance_type=skip.offer.instance_type,
+            outcome="skipped",
+            reason=skip.reason,
+            spot=skip.offer.spot,
+            price=skip.offer.price,
+            until=skip.until,
+        )
+        for skip in choice.skipped
+    )
+
+    def change(current: Cluster) -> Cluster | None:
+        if current.attempt != cluster.attempt or not _launching(current):
+            return None
+        if choice.busy:
+            return current if current.busy_since else current.changed(busy_since=now)
+        return current.changed(
+            cursor=current.cursor if choice.index is None else choice.index,
+            attempts=(*current.attempts, *skipped)[-MAX_KEPT_ATTEMPTS:],
+            insisted=current.insisted or choice.insisted,
+            busy_since=0.0,
+        )
+
+    changed = update(world, Cluster, cluster_key(cluster.workspace, cluster.id), change)
+    if choice.busy:
+        raise ThrottledError("Other launches are asking for the same machines.", retry_after=_BUSY_SECONDS)
+    return cluster if changed is None else changed
 
 
 def _outcome(world: World, cluster: Cluster, outcome: str) -> dict[str, Any]:
@@ -108,6 +159,7 @@ def machine_tags(world: World, cluster: Cluster, attempt: int, token: str) -> di
     """What every machine carries, so that a sweep knows whose it is."""
     return {
         **cluster.labels,
+        **lifetime_tags(cluster),
         "stix-deployment": world.deployment,
         "stix-workspace": cluster.workspace,
         "stix-cluster": cluster.id,
@@ -124,19 +176,24 @@ def refuse_attempt(world: World, cluster: Cluster, outcome: str, reason: str) ->
     def change(current: Cluster) -> Cluster | None:
         if current.attempt != cluster.attempt:
             return None
-        offer = current.offer
+        offer, since = current.offer, now
         intent_item = world.store.get(intent_key(cluster.workspace, cluster.id, cluster.attempt))
         if intent_item is not None:
-            offer = load(Intent, intent_item).offer
+            intent = load(Intent, intent_item)
+            offer, since = intent.offer, intent.created_at
         attempt = Attempt(
             at=now,
             place=offer.place if offer else "",
             instance_type=offer.instance_type if offer else "",
             outcome=str(outcome),
             reason=reason,
+            spot=offer.spot if offer else False,
+            price=offer.price if offer else 0.0,
+            seconds=now - since,
         )
         return current.changed(
             attempt=current.attempt + 1,
+            cursor=current.cursor + 1,
             attempts=(*current.attempts, attempt)[-MAX_KEPT_ATTEMPTS:],
             offer=None,
             reason=f"{attempt.place}: {reason}",
@@ -152,13 +209,8 @@ def _launching(cluster: Cluster) -> bool:
 
 def _intent(world: World, cluster: Cluster, offer: Offer) -> Intent:
     """The intent of the attempt, written before anything is created."""
-    key = intent_key(cluster.workspace, cluster.id, cluster.attempt)
-    item = world.store.get(key)
-    if item is not None:
-        return load(Intent, item)
     now = world.clock.now()
-    parts = (world.deployment, cluster.id, str(cluster.attempt), offer.place, offer.instance_type)
-    token = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    token = intent_token(world, cluster, offer)
     joining = join_token(cluster.workspace, cluster.id, cluster.attempt, world.ids.secret())
     intent = Intent(
         workspace=cluster.workspace,
@@ -172,25 +224,24 @@ def _intent(world: World, cluster: Cluster, offer: Offer) -> Intent:
         join_hash=hash_token(joining),
     )
     # The token must be at hand before the intent says that a call may have been made with it.
-    world.secrets.put(_join_reference(intent), {"token": joining})
-    _remember_place(world, Place(offer.cloud, offer.region), now)
+    world.secrets.put(join_reference(intent), {"token": joining})
+    remember_place(world, Place(offer.cloud, offer.region))
     try:
         return save(world, intent)
     except VersionConflictError:
-        world.secrets.delete(_join_reference(intent))
+        world.secrets.delete(join_reference(intent))
         raise
-
-
-def _join_reference(intent: Intent) -> str:
-    """Where the gang's join token is until its machines are made; one per intent that was tried."""
-    return f"join/{intent.workspace}/{intent.cluster_id}/{intent.attempt}-{intent.join_hash[:16]}"
 
 
 def _call_provider(world: World, cluster: Cluster, intent: Intent) -> list[str]:
     provider = world.compute.get(intent.offer.cloud)
     if provider is None:
         raise InvalidRequestError(f"{intent.offer.cloud} is no longer configured.", hint="See `stix check`.")
-    joining = world.secrets.get(_join_reference(intent))["token"]
+    joining = world.secrets.get(join_reference(intent))["token"]
+    asked = Resources.model_validate(cluster.requested)
+    agent = None
+    if not world.clouds[intent.offer.cloud].brings_agent:
+        agent = AgentSource(world.api_url(), world.agent_hash())
     return provider.create(
         GangRequest(
             token=intent.token,
@@ -202,8 +253,20 @@ def _call_provider(world: World, cluster: Cluster, intent: Intent) -> list[str]:
             boot_seconds=world.limits.boot_seconds,
             ports=cluster.ports,
             labels=cluster.labels,
+            agent=agent,
+            disk_size_gib=asked.disk_size or 0,
+            disk_tier=asked.disk_tier or "",
+            image=_image(asked, intent.offer),
         )
     )
+
+
+def _image(asked: Resources, offer: Offer) -> str:
+    """The image by region, or the one for all; one that the agent runs stands for itself."""
+    image = asked.image_id
+    if isinstance(image, dict):
+        return image.get(offer.region, "")
+    return image or ""
 
 
 def _record_outcome(world: World, intent: Intent) -> None:
@@ -249,29 +312,17 @@ def _expect_nodes(world: World, cluster: Cluster, intent: Intent) -> str:
         return current.changed(
             offer=intent.offer,
             reason="waiting for the nodes to join",
-            due_at=boot_deadline + world.limits.launch_lease_seconds,
+            boot_until=boot_deadline,
+            due_at=now + BOOT_CHECK_SECONDS,
         )
 
     update(world, Cluster, cluster_key(cluster.workspace, cluster.id), change)
-    world.secrets.delete(_join_reference(intent))
+    world.secrets.delete(join_reference(intent))
+    open_entry(world, cluster, intent)
     machines = list(intent.machine_ids)
     detail = {"machines": machines, "place": intent.offer.place, "price": intent.offer.price}
     world.events.publish(Event("MachinesCreated", cluster.workspace, cluster.id, now, detail))
     return "CREATED"
-
-
-def _remember_place(world: World, place: Place, now: float) -> None:
-    """Note that machines may exist there: the orphan sweep visits places of the last 30 days."""
-    key = Key.top(PLACE_WORKSPACE, "place", f"{place.cloud}.{place.region}")
-    stored = world.store.get(key)
-    if stored is not None and now - float(stored.body["used_at"]) < _PLACE_REFRESH_SECONDS:
-        return
-    body = {"cloud": place.cloud, "region": place.region, "used_at": now}
-    version = 0 if stored is None else stored.version
-    try:
-        world.store.put(Item(key, body, version=version, listed=True, created_at=now))
-    except VersionConflictError:
-        return  # another launch noted it just now
 
 
 def _shape(offer: Offer) -> str:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from stix.application.records import child_records, put
+from stix.application.ledger import settle_entry
+from stix.application.records import child_records, intent_key, put, update
 from stix.application.world import World
 from stix.model.cluster import Cluster, Intent
 from stix.model.errors import InvalidRequestError, NotYetTerminatedError
+from stix.model.offer import Offer
 from stix.model.status import IntentStatus
-from stix.ports.compute import Compute, Machine, MachineState, Place
+from stix.ports.compute import Compute, HoldsMore, Machine, MachineState, Place
 
-__all__ = ["end_intent", "machines_of", "open_intents", "provider_of"]
+__all__ = ["can_stop", "end_intent", "join_reference", "machines_of", "open_intents", "provider_of"]
 
 _CREATE_SECONDS = 150.0
 """Above the time-out of a create call."""
+
+
+def can_stop(world: World, offer: Offer) -> bool:
+    """Whether its cloud can stop such machines and start them again."""
+    facts = world.clouds.get(offer.cloud)
+    return facts is not None and (facts.stops_spot if offer.spot else facts.stops)
 
 
 def provider_of(world: World, intent: Intent) -> tuple[Compute, Place]:
@@ -26,6 +34,11 @@ def provider_of(world: World, intent: Intent) -> tuple[Compute, Place]:
             hint="Configure it again, or forget the cluster with `stix down --purge`.",
         )
     return provider, Place(intent.offer.cloud, intent.offer.region)
+
+
+def join_reference(intent: Intent) -> str:
+    """Where the gang's join token is until its machines are made; one per intent that was tried."""
+    return f"join/{intent.workspace}/{intent.cluster_id}/{intent.attempt}-{intent.join_hash[:16]}"
 
 
 def open_intents(world: World, cluster: Cluster) -> list[Intent]:
@@ -47,14 +60,16 @@ def machines_of(world: World, intent: Intent) -> list[Machine]:
 
 
 def end_intent(world: World, intent: Intent, reason: str) -> None:
-    """Terminate the machines of an intent and record the end.
+    """Terminate the machines of an intent, let go of what it held besides, settle its cost, record the end.
 
-    Raises ``NotYetTerminatedError`` until the provider reports every one as gone: call again.
+    Raises ``NotYetTerminatedError`` until the provider reports all of it as gone: call again.
     """
     provider, place = provider_of(world, intent)
     machines = machines_of(world, intent)
-    if intent.status is IntentStatus.PENDING and not machines:
-        _await_outcome(world, intent)
+    if intent.status is IntentStatus.PENDING:
+        intent = _with_found(world, intent, machines)
+        if not intent.machine_ids:
+            _await_outcome(world, intent)
     left = _remaining(machines)
     if left:
         provider.terminate(place, [machine.id for machine in left])
@@ -62,12 +77,24 @@ def end_intent(world: World, intent: Intent, reason: str) -> None:
     if left:
         states = ", ".join(f"{machine.id} is {machine.state}" for machine in left[:3])
         raise NotYetTerminatedError(f"Not gone yet: {states}.")
-    ids = intent.machine_ids or tuple(machine.id for machine in machines)
+    if isinstance(provider, HoldsMore):
+        provider.release(place, intent.token)
+    if intent.machine_ids:
+        settle_entry(world, intent, reason)
+    world.secrets.delete(join_reference(intent))
     keep_until = world.clock.now() + world.limits.retention_seconds
-    ended = intent.changed(
-        status=IntentStatus.ENDED, machine_ids=ids, reason=reason, due_at=None, expires_at=keep_until
-    )
+    ended = intent.changed(status=IntentStatus.ENDED, reason=reason, due_at=None, expires_at=keep_until)
     world.store.transact([put(ended, unconditional=True)])
+
+
+def _with_found(world: World, intent: Intent, machines: list[Machine]) -> Intent:
+    """The intent with the machines that its token found: once they are gone, nothing finds them any more."""
+    found = tuple(sorted({*intent.machine_ids, *(machine.id for machine in machines)}))
+    if found == intent.machine_ids:
+        return intent
+    key = intent_key(intent.workspace, intent.cluster_id, intent.attempt)
+    stored = update(world, Intent, key, lambda one: one.changed(machine_ids=found))
+    return intent.changed(machine_ids=found) if stored is None else stored
 
 
 def _await_outcome(world: World, intent: Intent) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stix.application.offering_health import record_success
 from stix.application.operations import finish, note
 from stix.application.records import (
     child_records,
@@ -203,11 +204,23 @@ def hand_over(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     for job in unfinished(child_records(world, Job, workspace, cluster_id)):
         if job.status is JobStatus.INIT:
             update(world, Job, job_key(workspace, cluster_id, job.id), _pending)
+    _remember_success(world, cluster)
     wake_nodes(world, cluster, all_ranks=True)
     note(world, workspace, cluster.operation_id, f"Cluster {cluster.name} is up.")
     finish(world, workspace, cluster.operation_id, OperationStatus.SUCCEEDED)
     world.events.publish(Event("ClusterCameUp", workspace, cluster_id, now, {"name": cluster.name}))
     return {"outcome": "UP"}
+
+
+def _remember_success(world: World, cluster: Cluster) -> None:
+    """Where acceptance is only a promise, the nodes that joined are the success."""
+    facts = None if cluster.offer is None else world.clouds.get(cluster.offer.cloud)
+    if facts is None or not facts.refuses_late:
+        return
+    item = world.store.get(intent_key(cluster.workspace, cluster.id, cluster.attempt))
+    if item is not None:
+        intent = load(Intent, item)
+        record_success(world, intent.offer, intent.token)
 
 
 def _pending(job: Job) -> Job | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from stix.application.create_machines import refuse_attempt
 from stix.application.end_machines import end_intent, machines_of, open_intents
 from stix.application.jobs import end_job
+from stix.application.join_nodes import fail_waiting
+from stix.application.ledger import settle_entry
+from stix.application.offering_health import record_failure
 from stix.application.operations import find_operation, finish, note
 from stix.application.records import (
     child_records,
@@ -21,7 +24,7 @@ from stix.model.job import Job
 from stix.model.status import ClusterStatus, JobStatus, NodeStatus, OperationStatus, Wanted
 from stix.ports.compute import Machine, MachineState
 
-__all__ = ["all_running", "record_health", "replace_lost"]
+__all__ = ["all_running", "look_at_boot", "record_health", "replace_lost"]
 
 _GONE = (MachineState.TERMINATING, MachineState.TERMINATED)
 
@@ -54,13 +57,22 @@ def replace_lost(world: World, cluster: Cluster) -> None:
         )
         finish(world, cluster.workspace, operation.id, OperationStatus.FAILED, error)
         return
+    note(world, cluster.workspace, operation.id, f"Gave this attempt up: {why}")
     for intent in open_intents(world, cluster):
         end_intent(world, intent, why)
-    note(world, cluster.workspace, operation.id, f"Gave this attempt up: {why}")
+        record_failure(world, intent.offer, intent.token, "boot_failed", why)
     refuse_attempt(world, cluster, "lost", why)
     soon = world.clock.now() + 1
     key = cluster_key(cluster.workspace, cluster.id)
     update(world, Cluster, key, lambda current: None if current.ended else current.changed(due_at=soon))
+
+
+def look_at_boot(world: World, cluster: Cluster) -> None:
+    """Machines that were accepted boot: where the provider says that one never will, the run that waits for
+    its node hears of it now, undoes the attempt and tries the next offer."""
+    gone = [machine for machine in _machines(world, cluster) if machine.state in _GONE]
+    if gone:
+        fail_waiting(world, cluster, f"{gone[0].id} is {gone[0].state}. {gone[0].reason}".rstrip())
 
 
 def _machines(world: World, cluster: Cluster) -> list[Machine]:
@@ -76,6 +88,7 @@ def record_health(world: World, cluster: Cluster, machines: list[Machine]) -> No
     if not lost:
         _mark_silent(world, cluster)
         return
+    _settle_lost(world, cluster, machines)
     all_stopped = len(lost) == len(machines) and all(m.state is MachineState.STOPPED for m in lost)
     why = lost[0].reason or f"{lost[0].id} is {lost[0].state}"
     for job in unfinished(child_records(world, Job, cluster.workspace, cluster.id)):
@@ -92,6 +105,15 @@ def record_health(world: World, cluster: Cluster, machines: list[Machine]) -> No
         return current.changed(status=ClusterStatus.INIT, reason=reason, since=now, due_at=now + 300)
 
     update(world, Cluster, cluster_key(cluster.workspace, cluster.id), change)
+
+
+def _settle_lost(world: World, cluster: Cluster, machines: list[Machine]) -> None:
+    """A gang of which nothing runs any more costs nothing from here on."""
+    state = {machine.id: machine.state for machine in machines}
+    for intent in open_intents(world, cluster):
+        states = {state.get(machine_id) for machine_id in intent.machine_ids}
+        if states and states <= {*_GONE, MachineState.STOPPED}:
+            settle_entry(world, intent, "its provider ended it")
 
 
 def _mark_silent(world: World, cluster: Cluster) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from stix.application.world import World
 from stix.model.errors import NoOfferError
 from stix.model.offer import Offer
+from stix.model.resources import Resources
 from stix.model.task import Task
-from stix.optimizer.catalog import PricedOffer
 from stix.optimizer.from_model import request_of_task
-from stix.optimizer.optimize import optimize
+from stix.optimizer.placements import Placement
 from stix.optimizer.rank import RankedOffer, rank_offers, refusals
 from stix.ports.compute import DiscoversOffers
+from stix.ports.object_store import ObjectStore
 
 __all__ = ["accelerators_text", "plan", "read_plan", "store_plan"]
 
@@ -22,22 +24,40 @@ __all__ = ["accelerators_text", "plan", "read_plan", "store_plan"]
 def plan(world: World, task: Task) -> list[RankedOffer]:
     """Ranked offers, at least one. Raises ``NoOfferError`` that says what was asked and what there is."""
     offers = _offers(world)
-    ranked = _ranked(task, offers) + _from_catalog(world, task)
-    if ranked:
-        return ranked
+    alternatives = task.resources.alternatives()
+    known = _from_catalog(world, task)
+    found = [
+        (number, RankedOffer(placement_offer, reason)) for number, placement_offer, reason in known
+    ] + [
+        (number, entry)
+        for number, one in enumerate(alternatives)
+        for entry in rank_offers(one, offers)
+        if _affordable(one, entry.offer)
+    ]
+    if found:
+        ordered = task.resources.is_ordered
+        found.sort(key=lambda one: (one[0] if ordered else 0, one[1].offer.price))
+        return [entry for _, entry in found]
     asked = task.resources.to_config()
     wanted = (
         ", ".join(f"{field} {value}" for field, value in asked.items() if field in _SHAPES) or "any machine"
     )
     cloud = task.resources.cloud
-    if cloud is not None and cloud not in world.compute:
-        configured = ", ".join(sorted(world.compute)) or "none"
+    if cloud is not None and cloud not in world.clouds:
+        configured = ", ".join(sorted(world.clouds)) or "none"
+        problem = world.unusable.get(cloud)
+        if problem is not None:
+            raise NoOfferError(
+                f"resources.infra: {cloud} cannot be used here: {problem.reason} (configured: {configured}).",
+                hint=problem.hint,
+                details={"field": "resources.infra", "value": cloud},
+            )
         raise NoOfferError(
             f"resources.infra: {cloud} is not configured here (configured: {configured}).",
             hint="Leave `infra` out to use what is there, or run `stix check` to see what each cloud needs.",
             details={"field": "resources.infra", "value": cloud},
         )
-    lacking = [line for one in task.resources.alternatives() for line in refusals(one, offers)]
+    lacking = [line for one in alternatives for line in refusals(one, offers)]
     reasons = "; ".join(list(dict.fromkeys(lacking))[:5]) or "no cloud offers any machine"
     raise NoOfferError(
         f"No offer fits: {wanted}. {reasons}.",
@@ -48,29 +68,31 @@ def plan(world: World, task: Task) -> list[RankedOffer]:
 _SHAPES = ("infra", "instance_type", "cpus", "memory", "accelerators", "use_spot")
 
 
-def _ranked(task: Task, offers: list[Offer]) -> list[RankedOffer]:
-    """Of every alternative: in the order that was asked, or else the cheapest first."""
-    found = [entry for one in task.resources.alternatives() for entry in rank_offers(one, offers)]
-    if not task.resources.is_ordered:
-        found.sort(key=lambda entry: entry.offer.price)
-    return found
+def _affordable(asked: Resources, offer: Offer) -> bool:
+    return asked.max_hourly_cost is None or offer.price <= asked.max_hourly_cost
 
 
-def _from_catalog(world: World, task: Task) -> list[RankedOffer]:
-    """What the catalog has of the configured clouds that do not say themselves what they offer."""
-    clouds = {name for name, compute in world.compute.items() if not isinstance(compute, DiscoversOffers)}
+def _from_catalog(world: World, task: Task) -> list[tuple[int, Offer, str]]:
+    """What the catalog has of the configured clouds that do not say themselves what they offer: the
+    alternative's number, the offer, and why it has its rank."""
+    clouds = frozenset(name for name, facts in world.clouds.items() if not facts.discovers)
     if world.catalog is None or not clouds:
         return []
+    from stix.catalog.planner import priced_plan
+
     now = world.clock.now()
-    request = replace(request_of_task(task, now=now), clouds=frozenset(clouds))
+    request = replace(request_of_task(task, now=now), clouds=clouds)
     try:
-        found = optimize(request, world.catalog, now=now)
+        found = priced_plan(request, world.catalog, now=now)
     except NoOfferError:
         return []
-    return [RankedOffer(_offer(entry.placement.offer), entry.reason) for entry in found.tasks[0].ranking.head]
+    head = found.tasks[0].ranking.head
+    return [(entry.placement.alternative, _offer(entry.placement), entry.reason) for entry in head]
 
 
-def _offer(priced: PricedOffer) -> Offer:
+def _offer(placement: Placement) -> Offer:
+    """The price is that of one machine with its disk."""
+    priced = placement.offer
     return Offer(
         cloud=priced.cloud,
         region=priced.region,
@@ -81,15 +103,16 @@ def _offer(priced: PricedOffer) -> Offer:
         memory_gib=priced.memory_gib,
         accelerator=priced.accelerator,
         accelerator_count=priced.accelerator_count,
-        price=priced.price,
+        price=placement.hourly / placement.num_nodes,
         price_as_of=priced.as_of,
     )
 
 
 def _offers(world: World) -> list[Offer]:
     found: list[Offer] = []
-    for provider in world.compute.values():
-        if isinstance(provider, DiscoversOffers):
+    for name, facts in world.clouds.items():
+        provider = world.compute.get(name)
+        if facts.discovers and isinstance(provider, DiscoversOffers):
             found.extend(provider.offers())
     return found
 
@@ -105,14 +128,20 @@ def store_plan(world: World, workspace: str, cluster_id: str, ranked: list[Ranke
     document: dict[str, Any] = {
         "made_at": world.clock.now(),
         "offers": [
-            {"offer": entry.offer.model_dump(mode="json"), "reason": entry.reason} for entry in ranked
+            {"offer": entry.offer.model_dump(mode="json", exclude_defaults=True), "reason": entry.reason}
+            for entry in ranked
         ],
     }
-    world.objects.put(key, json.dumps(document).encode())
+    world.objects.put(key, json.dumps(document, separators=(",", ":")).encode())
     return key
 
 
-def read_plan(world: World, key: str) -> list[RankedOffer]:
-    """The ranked offers of a stored plan."""
-    document = json.loads(world.objects.get(key))
-    return [RankedOffer(Offer.model_validate(e["offer"]), e["reason"]) for e in document["offers"]]
+def read_plan(world: World, key: str) -> tuple[RankedOffer, ...]:
+    """The ranked offers of a stored plan. It never changes, so the next attempt finds it in memory."""
+    return _stored_plan(world.objects, key)
+
+
+@lru_cache(maxsize=32)
+def _stored_plan(objects: ObjectStore, key: str) -> tuple[RankedOffer, ...]:
+    document = json.loads(objects.get(key))
+    return tuple(RankedOffer(Offer.model_validate(e["offer"]), e["reason"]) for e in document["offers"])

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from stix.application.world import World
-from stix.model.cluster import Cluster, Heartbeat, Intent, Node
+from stix.model.cluster import Cluster, Heartbeat, Intent, Node, Tombstone
 from stix.model.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from stix.model.job import Job, JobLog
+from stix.model.ledger import LedgerEntry
 from stix.model.names import CLUSTER_NAME, MAX_NAME
 from stix.model.operation import Operation
 from stix.model.record import Record
@@ -92,6 +93,10 @@ def _key_of(record: Record) -> Key:
             return job_key(record.workspace, record.cluster_id, record.id)
         case JobLog():
             return log_key(record.workspace, record.cluster_id, record.job_id, record.rank)
+        case LedgerEntry():
+            return Key(record.workspace, record.kind, record.cluster_id, f"{record.token}.{record.period:04d}")
+        case Tombstone():
+            return Key(record.workspace, record.kind, record.cluster_id, f"{record.attempt:06d}")
         case _:
             raise TypeError(f"{type(record).__name__} has no key")
 
@@ -108,6 +113,10 @@ def _live(record: Record) -> bool:
             return not record.status.terminal
         case Intent():
             return record.status == "PENDING"
+        case LedgerEntry():
+            return record.ended_at is None
+        case Tombstone():
+            return True
         case _:
             return False
 
@@ -123,8 +132,8 @@ def to_item(record: Record) -> Item:
         status=str(getattr(record, "status", "")),
         live=live,
         due_at=record.due_at if live else None,
-        listed=isinstance(record, Cluster | Operation),
-        created_at=getattr(record, "created_at", 0.0),
+        listed=isinstance(record, Cluster | Operation | LedgerEntry),
+        created_at=record.started_at if isinstance(record, LedgerEntry) else getattr(record, "created_at", 0.0),
         expires_at=record.expires_at,
         schema_version=record.schema_version,
     )

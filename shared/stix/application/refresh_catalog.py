@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from stix.application.create_machines import PLACE_WORKSPACE
+from stix.application.places import SYSTEM
 from stix.application.sweep_orphans import PLACE_SECONDS
 from stix.application.world import World
 from stix.catalog.index_compile import compile_index
@@ -84,7 +84,7 @@ def publish(world: World, shipped: Iterable[CatalogRow]) -> dict[str, Any]:
         if not key.startswith((f"{_INDEXES}{digest}.", f"{_INDEXES}{before}.")):
             world.objects.delete(key)
     detail = {"sha256": digest, "rows": len(rows)}
-    world.events.publish(Event("CatalogPublished", PLACE_WORKSPACE, MACHINE, world.clock.now(), detail))
+    world.events.publish(Event("CatalogPublished", SYSTEM, MACHINE, world.clock.now(), detail))
     return {"outcome": "PUBLISHED", **detail}
 
 
@@ -100,7 +100,7 @@ def _in_use(world: World, clouds: frozenset[str]) -> bool:
     horizon = world.clock.now() - PLACE_SECONDS
     after: str | None = None
     while True:
-        page = world.store.list(PLACE_WORKSPACE, "place", after=after)
+        page = world.store.list(SYSTEM, "place", after=after)
         if any(item.body["cloud"] in clouds and float(item.body["used_at"]) > horizon for item in page.items):
             return True
         after = page.next

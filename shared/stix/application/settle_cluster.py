@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from stix.application.end_machines import end_intent, machines_of, open_intents, provider_of
+from stix.application.end_machines import can_stop, end_intent, machines_of, open_intents, provider_of
 from stix.application.jobs import counter_key, end_job
+from stix.application.ledger import reopen_entry, settle_entry
 from stix.application.lost_machines import all_running, record_health, replace_lost
 from stix.application.operations import announce_end, ended_operation, find_operation, finish, note
 from stix.application.records import (
@@ -161,7 +162,7 @@ def _take_lease(world: World, cluster: Cluster) -> None:
 
 def _stop(world: World, intent: Intent) -> None:
     provider, place = provider_of(world, intent)
-    if not isinstance(provider, StopsMachines):
+    if not isinstance(provider, StopsMachines) or not can_stop(world, intent.offer):
         raise InvalidRequestError(
             f"{intent.offer.cloud} cannot stop machines.", hint="Use `stix down`, or `stix autostop --down`."
         )
@@ -178,6 +179,8 @@ def _confirm_stopped(world: World, cluster: Cluster) -> None:
     if left:
         raise NotYetTerminatedError(f"{left[0].id} is {left[0].state}.")
     _record_machines(world, cluster, machines)
+    for intent in open_intents(world, cluster):
+        settle_entry(world, intent, "stopped")
     for job in unfinished(child_records(world, Job, cluster.workspace, cluster.id)):
         if job.status is not JobStatus.INIT:
             end_job(world, job, JobStatus.CANCELLED, "the cluster was stopped")
@@ -209,6 +212,7 @@ def _revive(world: World, cluster: Cluster) -> None:
             # Their nodes are down from here on, also where they had not been seen to stop.
             _record_machines(world, cluster, there)
             provider.start(place, stopped)
+            reopen_entry(world, cluster, intent)
             there = provider.describe(place, [machine.id for machine in there])
             note(world, cluster.workspace, cluster.operation_id, f"Started {len(stopped)} stopped machines.")
         machines.extend(there)

@@ -17,7 +17,7 @@ from stix.application.uploads import mount_source
 from stix.application.wakes import wake_nodes
 from stix.application.world import World
 from stix.model.autostop import Autostop
-from stix.model.cluster import Cluster
+from stix.model.cluster import Cluster, Lifetime
 from stix.model.errors import ConflictError, InvalidInputError, NotFoundError, StixError
 from stix.model.job import Job
 from stix.model.operation import Operation, Progress
@@ -143,6 +143,8 @@ def _launch_new(
         requested=task.resources.to_config(),
         last_use=_last_use(task),
         autostop=autostop,
+        lifetime=_lifetime(request, task),
+        retry_until_up=request.retry_until_up,
         operation_id=operation_id,
         cluster_key=hash_token(world.ids.secret()),
         labels=dict(task.resources.labels),
@@ -186,6 +188,9 @@ def _launch_on(
     autostop = _autostop(request, task)
     if autostop is not None:
         changes |= {"autostop": autostop, "settings_version": cluster.settings_version + 1}
+    lifetime = _lifetime(request, task)
+    if lifetime is not None:
+        changes |= {"lifetime": lifetime}
     operation_id = world.ids.new("op")
     if start:
         changes |= starting(world, cluster, operation_id)
@@ -230,6 +235,7 @@ def starting(world: World, cluster: Cluster, operation_id: str) -> dict[str, Any
         "operation_id": operation_id,
         "settings_version": cluster.settings_version + 1,
         "failures": 0,
+        "boot_until": 0.0,
     }
 
 
@@ -303,6 +309,17 @@ def _autostop(request: LaunchRequest, task: Task) -> Autostop | None:
     if asked.idle_minutes is None:
         return None
     return Autostop(idle_minutes=asked.idle_minutes, down=asked.down, wait_for=asked.wait_for)
+
+
+def _lifetime(request: LaunchRequest, task: Task) -> Lifetime | None:
+    """The limits that the request names, and the task's ``max_cost``."""
+    asked = request.lifetime
+    found = Lifetime(
+        max_lifetime=None if asked is None else asked.max_lifetime_seconds,
+        delete_after=None if asked is None else asked.delete_after_seconds,
+        max_cost=task.max_cost if asked is None or asked.max_cost is None else asked.max_cost,
+    )
+    return None if found == Lifetime() else found
 
 
 def _last_use(task: Task) -> str:

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from stix.application.create_machines import PLACE_WORKSPACE
+from stix.application.places import SYSTEM
+from stix.application.end_machines import end_intent
 from stix.application.jobs import JOB_CHECK_SECONDS, end_job
 from stix.application.join_nodes import hand_over
+from stix.application.ledger import CHECK_SECONDS
+from stix.application.lifetimes import cluster_ending
+from stix.application.lost_machines import look_at_boot
 from stix.application.operations import finish, note
 from stix.application.records import (
     child_records,
@@ -20,12 +24,13 @@ from stix.application.records import (
 )
 from stix.application.runs import start_run
 from stix.application.sweep_orphans import PLACE_SECONDS
-from stix.application.want import autostop_now
+from stix.application.want import autostop_now, end_by_limit
 from stix.application.world import World
 from stix.lifecycle.cluster import ClusterAction, decide_cluster
-from stix.model.cluster import Cluster, Heartbeat, Intent, Node
-from stix.model.errors import UnavailableError
+from stix.model.cluster import Cluster, Heartbeat, Intent, Node, Tombstone
+from stix.model.errors import StixError, UnavailableError
 from stix.model.job import Job
+from stix.model.ledger import LedgerEntry
 from stix.model.operation import Operation
 from stix.model.status import ClusterStatus, IntentStatus, JobStatus, NodeStatus, OperationStatus, Wanted
 from stix.ports.state_store import SHARDS, DueItem, Item, Key, VersionConflictError
@@ -49,6 +54,7 @@ BUSY_SECONDS = 2 * 86400.0
 _MAX_FAILURES = 5
 _NODE_CHECK_SECONDS = 900.0
 _POSTPONE_SECONDS = 300.0
+_LONGEST_WATCH = 3600.0
 
 
 def sweep(world: World) -> dict[str, Any]:
@@ -99,7 +105,12 @@ def _cluster(world: World, item: Item, now: float) -> None:
     beats = child_records(world, Heartbeat, cluster.workspace, cluster.id)
     limits = world.limits
     decision = decide_cluster(
-        cluster, beats, now, lease=limits.launch_lease_seconds, lost_seconds=limits.lost_seconds
+        cluster,
+        beats,
+        now,
+        lease=limits.launch_lease_seconds,
+        lost_seconds=limits.lost_seconds,
+        ending=cluster_ending(world, cluster),
     )
     # The claim: whoever writes this owns the next step, and its version names the run.
     healthy = decision.action is ClusterAction.LEAVE and cluster.status is ClusterStatus.UP
@@ -112,6 +123,11 @@ def _cluster(world: World, item: Item, now: float) -> None:
             start_run(world, "terminate", claimed)
         case ClusterAction.AUTOSTOP:
             autostop_now(world, claimed)
+        case ClusterAction.END:
+            end_by_limit(world, claimed, decision.reason)
+        case ClusterAction.LOOK:
+            look_at_boot(world, claimed)
+            return
         case ClusterAction.LEAVE:
             return
     detail = {"action": str(decision.action), "reason": decision.reason}
@@ -173,12 +189,40 @@ def _intent(world: World, item: Item, now: float) -> None:
     save(world, intent.changed(due_at=now + world.limits.launch_lease_seconds))
 
 
+def _ledger(world: World, item: Item, now: float) -> None:
+    """An entry that stayed open though its creation ended is settled, at the moment of the last look."""
+    entry = load(LedgerEntry, item)
+    intents = child_records(world, Intent, entry.workspace, entry.cluster_id)
+    creation = next((one for one in intents if one.token == entry.token), None)
+    if creation is None or creation.status is IntentStatus.ENDED:
+        save(world, entry.changed(ended_at=now, reason="its end was not seen", due_at=None))
+        return
+    save(world, entry.changed(due_at=now + CHECK_SECONDS))
+
+
+def _tombstone(world: World, item: Item, now: float) -> None:
+    """What a forgotten cluster may have left at its provider ends, however long the provider is away."""
+    tombstone = load(Tombstone, item)
+    try:
+        end_intent(world, tombstone.intent, "forgotten")
+    except StixError as error:
+        wait = min(_LONGEST_WATCH, 60.0 * 2**tombstone.failures)
+        save(world, tombstone.changed(failures=min(tombstone.failures + 1, 10), due_at=now + wait))
+        logger.warning("a forgotten cluster may still have machines", extra={"detail": error.message})
+        return
+    world.store.delete(item.key)
+    detail = {"name": tombstone.cluster_name}
+    world.events.publish(Event("TombstoneClosed", tombstone.workspace, tombstone.cluster_id, now, detail))
+
+
 KINDS: dict[str, Callable[[World, Item, float], None]] = {
     Cluster.kind: _cluster,
     Node.kind: _node,
     Job.kind: _job,
     Operation.kind: _operation,
     Intent.kind: _intent,
+    LedgerEntry.kind: _ledger,
+    Tombstone.kind: _tombstone,
 }
 """What is swept, and how one item of it is looked at."""
 
@@ -186,12 +230,12 @@ KINDS: dict[str, Callable[[World, Item, float], None]] = {
 def _start_orphan_sweep(world: World, now: float) -> bool:
     """Compare places with the table: every ten minutes while places are in use, hourly where nothing was
     created for two days, never where nothing was for 30 days."""
-    newest = world.store.list(PLACE_WORKSPACE, "place", limit=1).items
+    newest = world.store.list(SYSTEM, "place", limit=1).items
     quiet = now - float(newest[0].body["used_at"]) if newest else PLACE_SECONDS
     if quiet >= PLACE_SECONDS:
         return False
     every = ORPHANS_EVERY_SECONDS if quiet < BUSY_SECONDS else ORPHANS_QUIET_SECONDS
-    key = Key.top(PLACE_WORKSPACE, "clock", "orphan-sweep")
+    key = Key.top(SYSTEM, "clock", "orphan-sweep")
     item = world.store.get(key)
     if item is not None and now - float(item.body["started_at"]) < every:
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stix.application.create_machines import PLACE_WORKSPACE
+from stix.application.places import SYSTEM
 from stix.application.records import cluster_key, intent_key, load
 from stix.application.world import World
 from stix.model.cluster import Cluster, Intent
@@ -28,7 +28,7 @@ def list_places(world: World) -> dict[str, Any]:
     places: list[dict[str, str]] = []
     after: str | None = None
     while True:
-        page = world.store.list(PLACE_WORKSPACE, "place", after=after)
+        page = world.store.list(SYSTEM, "place", after=after)
         for item in page.items:
             if float(item.body["used_at"]) > horizon and item.body["cloud"] in world.compute:
                 places.append({"cloud": item.body["cloud"], "region": item.body["region"]})
@@ -62,7 +62,7 @@ def sweep_place(world: World, cloud: str, region: str) -> dict[str, Any]:
     if ending:
         provider.terminate(place, [machine.id for machine in ending])
         detail = {"place": f"{cloud}/{region}", "machines": [machine.id for machine in ending]}
-        world.events.publish(Event("OrphansEnded", PLACE_WORKSPACE, cloud, world.clock.now(), detail))
+        world.events.publish(Event("OrphansEnded", SYSTEM, cloud, world.clock.now(), detail))
     return {"marked": marked, "ended": len(ending), "machines": len(machines)}
 
 
@@ -83,7 +83,7 @@ def _known(world: World, machine: Machine) -> bool:
 
 
 def _marked_before(world: World, place: Place, machine: Machine) -> bool:
-    key = Key(PLACE_WORKSPACE, "orphan", f"{place.cloud}.{place.region}", machine.id)
+    key = Key(SYSTEM, "orphan", f"{place.cloud}.{place.region}", machine.id)
     now = world.clock.now()
     item = world.store.get(key)
     if item is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from stix.application.create_machines import refuse_attempt
 from stix.application.end_machines import end_intent
+from stix.application.offering_health import record_failure
 from stix.application.operations import finish, note
 from stix.application.records import (
     child_records,
@@ -22,7 +23,21 @@ from stix.model.cluster import Cluster, Intent, Node
 from stix.model.errors import NoCapacityError, StixError
 from stix.model.status import ClusterStatus, IntentStatus, NodeStatus, OperationStatus, Wanted
 
-__all__ = ["give_up", "undo"]
+__all__ = ["abandon", "give_up", "undo"]
+
+_FIRST_ROUND, _LONGEST_ROUND = 30.0, 600.0
+
+
+def abandon(world: World, workspace: str, cluster_id: str, failure: dict[str, Any]) -> dict[str, Any]:
+    """Nobody knows what became of the attempt's creation, however often it was asked: undo it.
+
+    Raises ``NotYetTerminatedError``, also while an answer may still be under way.
+    """
+    cluster = get_cluster(world, workspace, cluster_id)
+    item = world.store.get(intent_key(workspace, cluster_id, cluster.attempt))
+    if item is None or load(Intent, item).status is IntentStatus.CREATED:
+        return {"outcome": "MOVED"}
+    return undo(world, workspace, cluster_id, failure, attempt=cluster.attempt)
 
 
 def undo(
@@ -38,31 +53,39 @@ def undo(
     if not launching or cluster.attempt != attempt or item is None:
         return {"outcome": "MOVED"}
     intent = load(Intent, item)
-    reason = _reason(world, cluster, failure)
+    kind, reason = _reason(world, cluster, intent, failure)
     if intent.status is not IntentStatus.ENDED:
         end_intent(world, intent, reason)
     for node in child_records(world, Node, workspace, cluster_id):
         if node.attempt == cluster.attempt:
             world.store.delete(node_key(workspace, cluster_id, node.rank))
     note(world, workspace, cluster.operation_id, f"Gave this attempt up: {reason}")
-    refuse_attempt(world, cluster, "boot_failed", reason)
+    record_failure(world, intent.offer, intent.token, kind, reason)
+    refuse_attempt(world, cluster, kind, reason)
     return {"outcome": "UNDONE"}
 
 
-def _reason(world: World, cluster: Cluster, failure: dict[str, Any]) -> str:
+def _reason(world: World, cluster: Cluster, intent: Intent, failure: dict[str, Any]) -> tuple[str, str]:
+    """What kind of failure it was, and its words."""
+    if intent.status is IntentStatus.PENDING:
+        return "unavailable", f"its provider did not answer: {failure.get('Cause', 'no cause given')}"
     nodes = child_records(world, Node, cluster.workspace, cluster.id)
     absent = [str(node.rank) for node in nodes if node.status is not NodeStatus.UP]
     who = f"node {', '.join(absent)}" if absent else "a node"
     if "Timeout" in str(failure.get("Error", "")):
-        return f"{who} did not join within {world.limits.boot_seconds} s."
-    return f"{who} was lost while booting: {failure.get('Cause', 'no cause given')}"
+        return "boot_failed", f"{who} did not join within {world.limits.boot_seconds} s."
+    return "no_capacity", f"{who} was lost while booting: {failure.get('Cause', 'no cause given')}"
 
 
 def give_up(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
-    """No offer is left: the operation fails with what was tried, the cluster ends. Idempotent."""
+    """No offer is left: the operation fails with what was tried, the cluster ends; or, with
+    ``retry_until_up``, all is ranked and tried again later. Idempotent."""
     cluster = get_cluster(world, workspace, cluster_id)
     if cluster.ended or cluster.wanted is not Wanted.UP or cluster.status is not ClusterStatus.INIT:
         return {"outcome": "MOVED"}
+    if cluster.retry_until_up:
+        _try_later(world, cluster)
+        return {"outcome": "LATER"}
     error = _verdict(cluster)
     note(world, workspace, cluster.operation_id, "No offer is left.")
     finish(world, workspace, cluster.operation_id, OperationStatus.FAILED, error)
@@ -77,13 +100,34 @@ def give_up(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     return {"outcome": "GAVE_UP"}
 
 
+def _try_later(world: World, cluster: Cluster) -> None:
+    """Nothing waits meanwhile: the sweep finds the cluster due and starts another run."""
+    wait = min(_LONGEST_ROUND, _FIRST_ROUND * 2**cluster.rounds)
+    due_at = world.clock.now() + wait
+
+    def change(current: Cluster) -> Cluster | None:
+        if current.rounds != cluster.rounds or current.wanted is not Wanted.UP:
+            return None
+        tried = len(current.attempts)
+        reason = f"no offer could be had; all are tried again in {wait:.0f} s" if tried else current.reason
+        return current.changed(rounds=current.rounds + 1, plan_key="", cursor=0, due_at=due_at, reason=reason)
+
+    update(world, Cluster, cluster_key(cluster.workspace, cluster.id), change)
+    note(world, cluster.workspace, cluster.operation_id, f"No offer is left; trying again in {wait:.0f} s.")
+
+
 def _verdict(cluster: Cluster) -> StixError:
     if not cluster.attempts:
         return NoCapacityError(f"Cluster {cluster.name} found no place: {cluster.reason}", code="no_offer")
-    tried = "; ".join(f"{one.place} {one.instance_type}: {one.reason}" for one in cluster.attempts[-5:])
-    count = len(cluster.attempts)
+    made = [one for one in cluster.attempts if one.outcome != "skipped"]
+    skipped = len(cluster.attempts) - len(made)
+    shown = made or list(cluster.attempts)
+    tried = "; ".join(f"{one.place} {one.instance_type}: {one.reason}" for one in shown[-5:])
+    count = len(made)
+    passed = f", {skipped} passed over where others were refused just now" if skipped else ""
     return NoCapacityError(
-        f"Cluster {cluster.name} could not be started: {count} attempt{'s' * (count != 1)} failed. {tried}",
-        hint="Try again later, or ask for less.",
+        f"Cluster {cluster.name} could not be started: {count} attempt{'s' * (count != 1)} failed{passed}."
+        f" {tried}",
+        hint="`stix launch --retry-until-up` goes on trying; or ask for less.",
         code="launch_failed",
     )

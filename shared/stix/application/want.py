@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from stix.api.v1 import Autostop as AutostopField
+from stix.application.end_machines import can_stop, open_intents
 from stix.application.idempotency import Once
 from stix.application.join_nodes import fail_waiting
 from stix.application.operations import find_operation, finish
@@ -17,16 +19,24 @@ from stix.application.wakes import wake_nodes
 from stix.application.world import World
 from stix.lifecycle.cluster import autostop_at
 from stix.model.autostop import Autostop
-from stix.model.cluster import Cluster
+from stix.model.cluster import Cluster, Tombstone
 from stix.model.errors import ConflictError, InvalidInputError, StixError
 from stix.model.job import Job
+from stix.model.offer import Offer
 from stix.model.operation import Operation, Progress
 from stix.model.status import ClusterStatus, OperationStatus, Wanted
-from stix.ports.compute import StopsMachines
 from stix.ports.state_store import VersionConflictError
 from stix.ports.surroundings import Event
 
-__all__ = ["autostop_now", "begin", "set_autostop", "start_cluster", "stop_cluster", "take_down"]
+__all__ = [
+    "autostop_now",
+    "begin",
+    "end_by_limit",
+    "set_autostop",
+    "start_cluster",
+    "stop_cluster",
+    "take_down",
+]
 
 _TRIES = 20
 
@@ -34,8 +44,8 @@ _TRIES = 20
 def take_down(world: World, who: UserPrincipal, name: str, *, purge: bool, key: str | None) -> dict[str, Any]:
     """Delete a cluster: the body of ``OperationAccepted``. ``purge`` does not wait for its cloud.
 
-    Asking again while it goes down starts the work again; a forgotten cluster's machines, if any live on, are
-    found by the orphan sweep.
+    Asking again while it goes down starts the work again. What a forgotten cluster may have left is watched,
+    and ended, until its provider has said that nothing of it lives.
     """
     once = Once(world, who.workspace, key, f"down {name}", {"purge": purge})
 
@@ -44,10 +54,32 @@ def take_down(world: World, who: UserPrincipal, name: str, *, purge: bool, key: 
         operation = begin(world, cluster, "down", Wanted.ABSENT, "terminating")
         if purge:
             forgotten = load(Cluster, _item(world, cluster))
+            _bury(world, forgotten)
             close(world, forgotten, reason="forgotten (--purge)")
         return {"operation_id": operation}
 
     return once.run(effect)
+
+
+def end_by_limit(world: World, cluster: Cluster, reason: str) -> None:
+    """The cluster came to a limit of its life: take it down, unless anybody changed it meanwhile."""
+    with suppress(ConflictError):
+        begin(world, cluster, "autodown", Wanted.ABSENT, reason, insist=False)
+
+
+def _bury(world: World, cluster: Cluster) -> None:
+    now = world.clock.now()
+    for intent in open_intents(world, cluster):
+        tombstone = Tombstone(
+            workspace=cluster.workspace,
+            cluster_id=cluster.id,
+            cluster_name=cluster.name,
+            attempt=intent.attempt,
+            created_at=now,
+            intent=intent.changed(version=0),
+            due_at=now,
+        )
+        world.store.transact([put(tombstone, unconditional=True)])
 
 
 def stop_cluster(world: World, who: UserPrincipal, name: str, *, key: str | None) -> dict[str, Any]:
@@ -64,12 +96,8 @@ def stop_cluster(world: World, who: UserPrincipal, name: str, *, key: str | None
                 hint=f"Wait until it is up, or end it with `stix down {name}`.",
                 code="cluster_not_up",
             )
-        if not isinstance(world.compute.get(cluster.offer.cloud), StopsMachines):
-            raise InvalidInputError(
-                f"{cluster.offer.cloud} cannot stop machines.",
-                hint=f"Use `stix down {name}`.",
-                code="cannot_stop",
-            )
+        if not can_stop(world, cluster.offer):
+            raise _cannot_stop(cluster.offer, f"Use `stix down {name}`.")
         return {"operation_id": begin(world, cluster, "stop", Wanted.STOPPED, "stopping")}
 
     return once.run(effect)
@@ -109,13 +137,8 @@ def set_autostop(world: World, who: UserPrincipal, name: str, autostop: Autostop
             setting = Autostop(
                 idle_minutes=autostop.idle_minutes, down=autostop.down, wait_for=autostop.wait_for
             )
-            stops = cluster.offer is None or isinstance(world.compute.get(cluster.offer.cloud), StopsMachines)
-            if not setting.down and not stops:
-                raise InvalidInputError(
-                    f"{cluster.offer.cloud if cluster.offer else ''} cannot stop machines.",
-                    hint="Use `stix autostop --down`.",
-                    code="cannot_stop",
-                )
+            if not setting.down and cluster.offer is not None and not can_stop(world, cluster.offer):
+                raise _cannot_stop(cluster.offer, "Use `stix autostop --down`.")
         # Due at once, so that the sweep works the new moment out; but no second run beside one under way.
         due_at = world.clock.now() + 1 if cluster.status is ClusterStatus.UP else cluster.due_at
         changed = cluster.changed(
@@ -144,14 +167,21 @@ def autostop_now(world: World, cluster: Cluster) -> None:
     if busy and cluster.autostop.wait_for != "none":
         return
     idle = f"idle for {cluster.autostop.idle_minutes} minutes"
-    verb, wanted = ("autodown", Wanted.ABSENT) if cluster.autostop.down else ("autostop", Wanted.STOPPED)
+    # Machines that turn out not to be stoppable (spot ones of some clouds) are not left to run.
+    down = cluster.autostop.down or (cluster.offer is not None and not can_stop(world, cluster.offer))
+    verb, wanted = ("autodown", Wanted.ABSENT) if down else ("autostop", Wanted.STOPPED)
     status = ClusterStatus.AUTOSTOPPING
     try:
         begin(world, cluster, verb, wanted, f"{verb}: {idle}", status=status, insist=False)
     except ConflictError:
         return
-    detail = {"name": cluster.name, "down": cluster.autostop.down}
+    detail = {"name": cluster.name, "down": down}
     world.events.publish(Event("AutostopBegan", cluster.workspace, cluster.id, world.clock.now(), detail))
+
+
+def _cannot_stop(offer: Offer, hint: str) -> InvalidInputError:
+    kind = "spot machines" if offer.spot else "machines"
+    return InvalidInputError(f"{offer.cloud} cannot stop {kind}.", hint=hint, code="cannot_stop")
 
 
 def _stop_if_idle(world: World, cluster: Cluster) -> None:

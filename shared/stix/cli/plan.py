@@ -92,16 +92,6 @@ def _request(
 
 
 def _plan(request: Request, index: CatalogIndex, now: float) -> Plan:
-    from stix.catalog.accelerators import accelerators
-    from stix.catalog.disks import disk_hourly_price
-    from stix.catalog.egress import egress_area, egress_tiers
-    from stix.optimizer.from_catalog import facts_of, rates_of
-    from stix.optimizer.optimize import optimize
+    from stix.catalog.planner import priced_plan
 
-    return optimize(
-        request,
-        index,
-        now=now,
-        rates=rates_of(egress_tiers, disk_hourly_price, egress_area),
-        facts=facts_of(accelerators()),
-    )
+    return priced_plan(request, index, now=now)

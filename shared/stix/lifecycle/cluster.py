@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from stix.lifecycle.lifetimes import Ending
 from stix.model.autostop import Autostop
 from stix.model.cluster import Cluster, Heartbeat
 from stix.model.status import ClusterStatus, Wanted
 
-__all__ = ["ClusterAction", "ClusterDecision", "autostop_at", "decide_cluster"]
+__all__ = ["BOOT_CHECK_SECONDS", "ClusterAction", "ClusterDecision", "autostop_at", "decide_cluster"]
+
+BOOT_CHECK_SECONDS = 20.0
+"""How soon the provider is asked after machines that boot: some are refused after they were accepted."""
 
 
 class ClusterAction(StrEnum):
     LAUNCH = "launch"
     SETTLE = "settle"
     AUTOSTOP = "autostop"
+    END = "end"
+    LOOK = "look"
     LEAVE = "leave"
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterDecision:
-    """``look_again_at`` is the ``due_at`` that goes with the action."""
+    """``look_again_at`` is the ``due_at`` that goes with the action. LOOK: ask the provider whether machines
+    that boot will ever run."""
 
     action: ClusterAction
     reason: str
@@ -37,7 +44,13 @@ def autostop_at(autostop: Autostop | None, idle_since: float | None) -> float | 
 
 
 def decide_cluster(
-    cluster: Cluster, heartbeats: Sequence[Heartbeat], now: float, *, lease: float, lost_seconds: float
+    cluster: Cluster,
+    heartbeats: Sequence[Heartbeat],
+    now: float,
+    *,
+    lease: float,
+    lost_seconds: float,
+    ending: Ending | None = None,
 ) -> ClusterDecision:
     """The next step for a cluster.
 
@@ -45,7 +58,19 @@ def decide_cluster(
         heartbeats: of its nodes, as far as there are any; rank 0 knows whether the cluster is idle.
         lease: seconds that a run started now may take before another one is started.
         lost_seconds: a node that was not heard of for so long is asked after at its provider.
+        ending: by the limits of its life.
     """
+    decision = _decide(cluster, heartbeats, now, lease, lost_seconds)
+    if ending is None or cluster.wanted is Wanted.ABSENT:
+        return decision
+    if ending.at <= now:
+        return ClusterDecision(ClusterAction.END, ending.reason, now + lease)
+    return replace(decision, look_again_at=min(decision.look_again_at, ending.at))
+
+
+def _decide(
+    cluster: Cluster, heartbeats: Sequence[Heartbeat], now: float, lease: float, lost_seconds: float
+) -> ClusterDecision:
     leased = now + lease
     if cluster.wanted is Wanted.ABSENT:
         return ClusterDecision(ClusterAction.SETTLE, "it is to go", leased)
@@ -55,6 +80,11 @@ def decide_cluster(
         return ClusterDecision(ClusterAction.LEAVE, "stopped, as asked", now + 3600)
     if cluster.status is ClusterStatus.INIT and cluster.offer is None:
         return ClusterDecision(ClusterAction.LAUNCH, "its launch did not finish", leased)
+    if cluster.status is ClusterStatus.INIT and now < cluster.boot_until:
+        again = now + BOOT_CHECK_SECONDS
+        # After the deadline the run that launches has as long as any run to undo the attempt.
+        again = again if again < cluster.boot_until else cluster.boot_until + lease
+        return ClusterDecision(ClusterAction.LOOK, "its machines boot", again)
     if cluster.status in (ClusterStatus.INIT, ClusterStatus.STOPPED, ClusterStatus.AUTOSTOPPING):
         return ClusterDecision(ClusterAction.SETTLE, "it is to run", leased)
     silent = [beat.rank for beat in heartbeats if now - beat.last_seen > lost_seconds]

@@ -11,11 +11,26 @@ from stix.model.offer import Offer
 from stix.model.record import Record
 from stix.model.status import ClusterStatus, IntentStatus, NodeStatus, Wanted
 
-__all__ = ["Attempt", "Cluster", "Heartbeat", "Intent", "Node"]
+__all__ = ["Attempt", "Cluster", "Heartbeat", "Intent", "Lifetime", "Node", "Tombstone"]
+
+
+class Lifetime(BaseModel):
+    """Limits after which a cluster is deleted, busy or not. Seconds; USD. ``delete_after`` counts while it is
+    stopped."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    max_lifetime: float | None = None
+    delete_after: float | None = None
+    max_cost: float | None = None
 
 
 class Attempt(BaseModel):
-    """One try to create the machines somewhere, kept for people (``stix status -v``)."""
+    """One try to create the machines somewhere, kept for people (``stix explain``).
+
+    ``outcome``: the code of the refusal, or ``skipped`` for an offer that was passed over because others had
+    been refused there; ``until`` is then when it may be asked again. ``price``: USD per machine-hour.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -24,11 +39,20 @@ class Attempt(BaseModel):
     instance_type: str
     outcome: str
     reason: str = ""
+    spot: bool = False
+    price: float = 0.0
+    seconds: float = 0.0
+    until: float = 0.0
 
 
 class Cluster(Record):
-    """``attempt`` is the cursor over the ranked offers and the number of the intent; ``join_task_token``: the
-    state machine task that waits for the last node; ``failures``: runs in a row that ended badly."""
+    """``cursor`` points into the ranked offers, ``attempt`` is the number of the next intent.
+
+    ``rounds``: how often all offers were tried (``retry_until_up``); ``insisted``: an offer that was blocked
+    was asked all the same; ``busy_since``: since when it waits for the outcome of others. ``boot_until``: by
+    when the nodes must have joined. ``join_task_token``: the state machine task that waits for the last node;
+    ``failures``: runs in a row that ended badly.
+    """
 
     kind: ClassVar[str] = "cluster"
 
@@ -47,8 +71,15 @@ class Cluster(Record):
     plan_key: str = ""
     offers: int = 0
     attempt: int = 0
+    cursor: int = 0
     attempts: tuple[Attempt, ...] = ()
+    rounds: int = 0
+    insisted: bool = False
+    busy_since: float = 0.0
+    boot_until: float = 0.0
+    retry_until_up: bool = False
     autostop: Autostop | None = None
+    lifetime: Lifetime | None = None
     operation_id: str = ""
     join_task_token: str = ""
     cluster_key: str = ""
@@ -110,4 +141,19 @@ class Intent(Record):
     count: int
     join_hash: str
     machine_ids: tuple[str, ...] = ()
+    accepted_at: float = 0.0
     reason: str = ""
+
+
+class Tombstone(Record):
+    """A creation of a cluster that was forgotten (``down --purge``): watched until its provider has said that
+    nothing of it lives. ``failures``: looks in a row that ended badly."""
+
+    kind: ClassVar[str] = "tombstone"
+
+    cluster_id: str
+    cluster_name: str
+    attempt: int
+    created_at: float
+    intent: Intent
+    failures: int = 0

@@ -25,6 +25,8 @@ class CloudFacts:
         spot: it has a spot market.
         opens_ports: ``resources.ports`` can be had.
         discovers: offers come from looking (``DiscoversOffers``), not from the catalog.
+        refuses_late: a creation that it accepted may still find no capacity; its machines say so then.
+        brings_agent: the provider puts the agent on the machine itself.
         reaches_laptop: its machines can call a loopback address of the control plane.
         quota_family: the quota that bounds an offer, in the words of ``Quota.family``.
         find_credentials: from the environment and the home folder's path, without a request: where
@@ -40,6 +42,8 @@ class CloudFacts:
     spot: bool = False
     opens_ports: bool = False
     discovers: bool = False
+    refuses_late: bool = False
+    brings_agent: bool = False
     reaches_laptop: bool = False
     quota_family: Callable[[Offer], str] = by_instance_type
     find_credentials: Callable[[Mapping[str, str], str], str] = lambda environ, home: ""

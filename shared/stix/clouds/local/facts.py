@@ -11,6 +11,7 @@ FACTS = CloudFacts(
     title="this computer",
     stops=True,
     discovers=True,
+    brings_agent=True,
     reaches_laptop=True,
     find_credentials=lambda environ, home: "this computer",
 )

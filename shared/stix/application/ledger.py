@@ -1,0 +1,125 @@
+"""The ledger: what machines cost, written as it happens and never changed afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stix.application.records import child_records, cursor_of_request, get_cluster, load, save
+from stix.application.world import World
+from stix.model.cluster import Cluster, Intent
+from stix.model.errors import NotFoundError
+from stix.model.ledger import LedgerEntry
+from stix.ports.state_store import VersionConflictError
+
+__all__ = [
+    "CHECK_SECONDS",
+    "cluster_cost",
+    "entries_since",
+    "open_entry",
+    "reopen_entry",
+    "running_rate",
+    "settle_entry",
+]
+
+CHECK_SECONDS = 86400.0
+"""How often the sweep looks whether an open entry's machines still run."""
+_KEEP_SECONDS = 400 * 86400.0
+
+
+def open_entry(world: World, cluster: Cluster, intent: Intent) -> None:
+    """The machines of ``intent`` were accepted. Idempotent; an entry that was settled stays so."""
+    if not _entries(world, intent):
+        _write(world, cluster, intent, period=1, started_at=intent.accepted_at or world.clock.now())
+
+
+def reopen_entry(world: World, cluster: Cluster, intent: Intent) -> None:
+    """Its stopped machines were started again. Idempotent."""
+    entries = _entries(world, intent)
+    if not entries or entries[-1].ended_at is not None:
+        _write(world, cluster, intent, period=len(entries) + 1, started_at=world.clock.now())
+
+
+def settle_entry(world: World, intent: Intent, reason: str, *, at: float | None = None) -> None:
+    """Its machines do not run any more, on the provider's word, since ``at`` (now where nobody knows).
+
+    Idempotent. Machines whose creation was never recorded are entered first, since the intent was written.
+    """
+    entries = _entries(world, intent)
+    if not entries:
+        try:
+            cluster = get_cluster(world, intent.workspace, intent.cluster_id)
+        except NotFoundError:
+            return
+        entries = [_write(world, cluster, intent, period=1, started_at=intent.created_at)]
+    last = entries[-1]
+    if last.ended_at is not None:
+        return
+    ended_at = max(last.started_at, world.clock.now() if at is None else at)
+    try:
+        save(world, last.changed(ended_at=ended_at, reason=reason[:200], due_at=None))
+    except VersionConflictError:
+        return  # another run settled it just now
+
+
+def cluster_cost(world: World, cluster: Cluster) -> float:
+    """USD that the cluster's machines have cost up to now."""
+    now = world.clock.now()
+    entries = child_records(world, LedgerEntry, cluster.workspace, cluster.id)
+    return sum(entry.cost(now) for entry in entries)
+
+
+def running_rate(cluster: Cluster) -> float:
+    """USD per hour of the cluster's machines while they run."""
+    return 0.0 if cluster.offer is None else cluster.offer.price * cluster.num_nodes
+
+
+def entries_since(world: World, workspace: str, since: float) -> Iterator[LedgerEntry]:
+    """Entries that ran after ``since``: those still open first, then settled ones, newest first.
+
+    One index query a page of a hundred. A settled entry that began more than its own length before ``since``
+    is not looked for: entries are read until one began 35 days before it.
+    """
+    after: str | None = None
+    horizon = since - 35 * 86400.0
+    while True:
+        with cursor_of_request(after):
+            page = world.store.list(workspace, LedgerEntry.kind, after=after, limit=100)
+        for item in page.items:
+            entry = load(LedgerEntry, item)
+            if entry.ended_at is not None and entry.started_at < horizon:
+                return
+            if entry.ended_at is None or entry.ended_at >= since:
+                yield entry
+        after = page.next
+        if after is None:
+            return
+
+
+def _entries(world: World, intent: Intent) -> list[LedgerEntry]:
+    """Of the intent, in the order of their starts."""
+    entries = child_records(world, LedgerEntry, intent.workspace, intent.cluster_id)
+    return sorted((one for one in entries if one.token == intent.token), key=lambda one: one.period)
+
+
+def _write(world: World, cluster: Cluster, intent: Intent, *, period: int, started_at: float) -> LedgerEntry:
+    entry = LedgerEntry(
+        workspace=cluster.workspace,
+        cluster_id=cluster.id,
+        cluster_name=cluster.name,
+        user=cluster.user,
+        labels=cluster.labels,
+        token=intent.token,
+        period=period,
+        offer=intent.offer,
+        count=intent.count,
+        price=intent.offer.price,
+        price_as_of=intent.offer.price_as_of,
+        source="catalog" if intent.offer.price else "free",
+        started_at=started_at,
+        due_at=world.clock.now() + CHECK_SECONDS,
+        expires_at=started_at + _KEEP_SECONDS,
+    )
+    try:
+        return save(world, entry)
+    except VersionConflictError:
+        return entry  # a repeated run of this step wrote the same

@@ -1,0 +1,80 @@
+"""Which of a cluster's ranked offers to try now: the best one that nobody was refused lately."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stix.application.offering_health import claim, judge_offers
+from stix.application.world import World
+from stix.lifecycle.offering_health import Verdict
+from stix.model.cluster import Cluster
+from stix.model.offer import Offer
+from stix.optimizer.rank import RankedOffer
+
+__all__ = ["Choice", "Skip", "choose", "intent_token"]
+
+_AT_ONCE = 24
+"""Offers that one read asks about; four items each fit a read of a hundred."""
+_MOST_BUSY_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """An offer that was passed over; ``until``: epoch seconds at which it may be asked again."""
+
+    offer: Offer
+    reason: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """``index`` into the ranked offers; None: nothing is left. ``busy``: come back within seconds instead.
+    ``insisted``: the chosen offer is one of those that would have been passed over."""
+
+    index: int | None
+    skipped: tuple[Skip, ...] = ()
+    busy: bool = False
+    insisted: bool = False
+
+
+def intent_token(world: World, cluster: Cluster, offer: Offer) -> str:
+    """Names the creation at its provider: the same for every repetition of an attempt, and for no other."""
+    market = "spot" if offer.spot else "demand"
+    parts = (world.deployment, cluster.id, str(cluster.attempt), offer.place, offer.instance_type, market)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def choose(world: World, cluster: Cluster, ranked: Sequence[RankedOffer]) -> Choice:
+    """The first offer from the cluster's cursor on that may be asked, with a slot of its budget taken.
+
+    An offer at which others are asking right now is waited for, since the next one costs more; but no longer
+    than half a minute. Where all that is left is blocked, the one that is free again first is asked once all
+    the same: whoever launches may know more than the memory does.
+    """
+    now = world.clock.now()
+    skipped: list[Skip] = []
+    indices: list[int] = []
+    patient = now - cluster.busy_since < _MOST_BUSY_SECONDS if cluster.busy_since else True
+    for start in range(cluster.cursor, len(ranked), _AT_ONCE):
+        part = [entry.offer for entry in ranked[start : start + _AT_ONCE]]
+        tokens = [intent_token(world, cluster, offer) for offer in part]
+        for number, judged in enumerate(judge_offers(world, part, tokens)):
+            judgement = judged
+            if judgement.verdict in (Verdict.TRY, Verdict.PROBE):
+                judgement = claim(world, part[number], tokens[number])
+                if judgement.verdict in (Verdict.TRY, Verdict.PROBE):
+                    return Choice(start + number, tuple(skipped))
+            if judgement.verdict is Verdict.BUSY and patient:
+                return Choice(None, tuple(skipped), busy=True)
+            skipped.append(Skip(part[number], judgement.reason, judgement.until))
+            indices.append(start + number)
+    if not skipped:
+        return Choice(None)
+    soonest = min(range(len(skipped)), key=lambda at: skipped[at].until)
+    if cluster.insisted:
+        return Choice(None, tuple(skipped))
+    others = tuple(one for at, one in enumerate(skipped) if at != soonest)
+    return Choice(indices[soonest], others, insisted=True)

@@ -1,0 +1,41 @@
+"""What machines cost: one entry for each time that a gang of them ran."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from stix.model.offer import Offer
+from stix.model.record import Record
+
+__all__ = ["LedgerEntry"]
+
+
+class LedgerEntry(Record):
+    """Written when machines start and settled once, when the provider says that they ended; never changed
+    afterwards. ``price``: USD per machine-hour as quoted at the start, ``price_as_of`` its moment, and
+    ``source`` where it is from. ``token`` names the creation, ``period`` counts its starts."""
+
+    kind: ClassVar[str] = "ledger"
+
+    cluster_id: str
+    cluster_name: str
+    user: str = ""
+    labels: dict[str, str] = {}
+    token: str
+    period: int
+    offer: Offer
+    count: int
+    price: float
+    price_as_of: float = 0.0
+    source: str = ""
+    started_at: float
+    ended_at: float | None = None
+    reason: str = ""
+
+    def seconds(self, now: float) -> float:
+        """Of one machine, until ``now`` where it still runs."""
+        return max(0.0, (now if self.ended_at is None else self.ended_at) - self.started_at)
+
+    def cost(self, now: float) -> float:
+        """USD of all its machines."""
+        return self.seconds(now) / 3600.0 * self.price * self.count
