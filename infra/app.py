@@ -30,8 +30,7 @@ class CloudsError(Exception):
 
 
 def build(app: App, assets: Assets) -> ControlPlane:
-    """The deployment that the app's context asks for: ``deployment``, ``clouds``, and ``alarm_email`` if there
-    is one."""
+    """The deployment that the app's context asks for: ``deployment``, ``clouds``, ``alarm_email`` if given."""
     deployment = app.node.try_get_context("deployment") or "stix"
     if not _DEPLOYMENT.fullmatch(deployment):
         raise DeploymentNameError(

@@ -25,8 +25,8 @@ __all__ = ["LAYERS", "TARGETS", "MissingLayerError", "assemble", "download"]
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".build" / "layers"
-LAYERS = ("core", "azure", "gcp", "kubernetes")
-"""``core`` is every function's; the others hold one cloud's SDK each (AWS's comes with the runtime)."""
+LAYERS = ("core",)
+"""``core`` is every function's; another one would hold a cloud's SDK (AWS's comes with the runtime)."""
 TARGETS = {
     # Both tags: some projects publish only the one, some only the other.
     "arm64": (

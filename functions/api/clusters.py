@@ -6,6 +6,7 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from stix.api import v1
 from stix.application import operations, submit, views, want
+from stix.application.explain import explain_cluster
 from stix.runtime.bootstrap import bootstrap
 from stix.runtime.http import (
     answer,
@@ -47,6 +48,12 @@ def add_routes(app: APIGatewayHttpResolver) -> None:
         world = bootstrap()
         cluster = submit.existing_cluster(world, user_of(app).workspace, name)
         return answer(views.cluster_view(world, cluster, verbose=query_flag(app, "verbose")))
+
+    @app.get("/v1/clusters/<name>/explain")
+    def explain(name: str) -> Response[str]:
+        world = bootstrap()
+        cluster = submit.existing_cluster(world, user_of(app).workspace, name)
+        return answer(explain_cluster(world, cluster))
 
     @app.post("/v1/clusters/<name>/down")
     def down(name: str) -> Response[str]:

@@ -7,10 +7,11 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from stix import __version__
 from stix.api import v1
 from stix.application import uploads, views
+from stix.application.costs import cost_report
 from stix.application.planning import plan
 from stix.application.submit import read_task
 from stix.runtime.bootstrap import bootstrap
-from stix.runtime.http import answer, read_request, user_of
+from stix.runtime.http import answer, query_number, read_request, user_of
 
 __all__ = ["add_routes"]
 
@@ -28,6 +29,11 @@ def add_routes(app: APIGatewayHttpResolver) -> None:
     def check() -> Response[str]:
         user_of(app)
         return answer(views.cloud_checks(bootstrap()))
+
+    @app.get("/v1/costs")
+    def costs() -> Response[str]:
+        days = query_number(app, "days", 30, lowest=1, most=366)
+        return answer(cost_report(bootstrap(), user_of(app).workspace, days=days))
 
     @app.post("/v1/plan")
     def show_plan() -> Response[str]:

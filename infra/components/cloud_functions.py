@@ -1,4 +1,4 @@
-"""A function for each cloud that the deployment uses: its SDK, its rights and its secret, and nothing else."""
+"""A function for each cloud that the deployment uses: its SDK, its rights and its secret, nothing else."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _SECONDS = 110
 """Below the 115 for which its caller waits."""
 _OWN_SDK = ("azure", "gcp", "kubernetes")
 _MEMORY_MIB = {"aws": 512, "azure": 1024, "gcp": 1769, "kubernetes": 1024}
-"""Memory buys processor time: google-cloud-compute takes two to three CPU seconds to import, and from 1,769 MiB
-on a function has a whole processor."""
+"""Memory buys processor time: google-cloud-compute takes two to three CPU seconds to import, and from
+1,769 MiB on a function has a whole processor."""
 
 
 class CloudFunctions(Construct):
@@ -96,14 +96,14 @@ class CloudFunctions(Construct):
 
 
 def _permit_aws(function: WorkerFunction) -> None:
-    """What ``docs/clouds/aws.md`` lists: the provider's own policy file, which its tests hold to its calls."""
+    """What ``docs/clouds/aws.md`` lists: the provider's own policy file, held to its calls by its tests."""
     text = resources.files("stix.clouds.aws").joinpath("policy.json").read_text(encoding="utf-8")
     for statement in json.loads(text)["Statement"]:
         function.role.add_to_principal_policy(iam.PolicyStatement.from_json(statement))
     acknowledge(
         function.role,
         {
-            "AwsSolutions-IAM5[Resource::*]": "EC2 names no resource before it makes one; what changes machines"
-            " is bound to this deployment's tag where EC2 lets it be.",
+            "AwsSolutions-IAM5[Resource::*]": "EC2 names no resource before it makes one; what changes"
+            " machines is bound to this deployment's tag where EC2 lets it be.",
         },
     )

@@ -153,7 +153,7 @@ class ControlPlane(Stack):
 
         self._table.grant_get(authorize.role)
 
-        # Who decides about machines knows which clouds there are; who makes them calls those clouds' functions.
+        # Who decides about machines knows which clouds there are; who makes them calls the clouds' functions.
         for function in (api, agent, optimize, provision, monitor):
             function.set(STIX_CLOUDS=self._clouds.names)
         for function in (optimize, provision, monitor):

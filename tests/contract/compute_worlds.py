@@ -59,8 +59,8 @@ class MovableClock:
 class ComputeWorld(Protocol):
     """One cloud for one test: the provider's own side of it, with the faults that the cases ask for.
 
-    ``cannot`` maps the name of a method below that this cloud has no such thing for to the reason, for people:
-    the cases that need it are skipped with it. ``refusals`` maps every code of the cloud's error table to the
+    ``cannot`` maps the name of a method below that this cloud has nothing for to the reason, for people: the
+    cases that need it are skipped with it. ``refusals`` maps every code of the cloud's error table to the
     class it must become.
     """
 
@@ -121,7 +121,7 @@ class ComputeWorld(Protocol):
         ...
 
     def leftovers(self) -> list[str]:
-        """All that the provider holds for gangs besides machines: rules, templates, addresses, groups, disks."""
+        """All that the provider holds for gangs besides machines: rules, templates, groups, disks."""
         ...
 
     def settle(self) -> None:
@@ -155,7 +155,7 @@ class LocalWorld:
         "throttle": "this computer has no rate limit",
         "deliver_twice": "a call inside this process is made once",
         "short_pages": "this computer's machines are listed from one folder",
-        "add_machines": "a machine of this computer is a process tree: 250 of them would measure the computer",
+        "add_machines": "a machine of this computer is a process tree: 250 are too many for one",
         "preempt": "nobody takes this computer away",
         "announce_preemption": "nobody takes this computer away",
     }

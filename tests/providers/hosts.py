@@ -17,7 +17,7 @@ _MARK = "STIX_TEST_HOST"
 
 
 class Host:
-    """One machine. Its boot script runs at every power-on, as cloud-init or a container's command would run it.
+    """One machine. Its boot script runs at every power-on, as cloud-init or a container's command would.
 
     The script finds its metadata service under ``STIX_METADATA_URL`` and keeps everything below
     ``STIX_ROOT`` and ``HOME``, both in ``folder``, which outlives a power-off as a disk does.

@@ -1,4 +1,4 @@
-"""A cloud's function seen from the worker that calls it: every call and refusal passes through JSON unharmed."""
+"""A cloud's function seen from the worker that calls it: calls and refusals pass through JSON unharmed."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Client:
         self.provider = provider
         self.failure: Any = None
 
-    def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:
+    def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803
         assert FunctionName == "stix-cloud-fake:live"
         if isinstance(self.failure, Exception):
             raise self.failure

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stix.application import create_machines, join_nodes, next_offer, undo_attempt
+from stix.application import create_machines, next_offer, undo_attempt
 from stix.application.next_offer import Choice
 from stix.application.places import SYSTEM
 from stix.lifecycle.offering_health import (
@@ -334,8 +334,8 @@ def test_doomed_places_are_asked_seldom_over_many_launches(tmp_path: Path) -> No
     without = run_launches(tmp_path / "b", seed=seed, launches=20, at_once=10, memory=False)
     print(
         f"seed {seed}: 1,000 launches, 50 at once, {DOOMED} of {PLACES} places without capacity and the"
-        f" cheapest: {with_memory.doomed} doomed calls, {with_memory.doomed_after_first_hundred} after the first"
-        f" 100 launches; without memory {without.doomed // without.launches * 1000}"
+        f" cheapest: {with_memory.doomed} doomed calls, {with_memory.doomed_after_first_hundred} after the"
+        f" first 100 launches; without memory {without.doomed // without.launches * 1000}"
         f" ({without.doomed} in {without.launches} launches)"
     )
     assert with_memory.launches == 1000

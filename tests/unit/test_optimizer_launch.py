@@ -14,6 +14,7 @@ from stix.catalog.row import CatalogRow
 from stix.model.errors import NoOfferError
 from stix.model.offer import Offer
 from stix.model.task import Task
+from stix.ports.cloud_facts import CloudFacts
 
 ROWS = [
     CatalogRow("aws", "us-1", "us-1a", "m", 4, 16, price=0.2, spot_price=0.05, as_of=5.0),
@@ -44,7 +45,11 @@ def catalog(tmp_path: Path) -> Any:
 
 
 def world(catalog: Any, **compute: object) -> Any:
-    return SimpleNamespace(compute=compute, catalog=catalog, clock=SimpleNamespace(now=lambda: 10.0))
+    clouds = {
+        name: CloudFacts(name, name, discovers=isinstance(one, Discovering)) for name, one in compute.items()
+    }
+    clock = SimpleNamespace(now=lambda: 10.0)
+    return SimpleNamespace(compute=compute, clouds=clouds, unusable={}, catalog=catalog, clock=clock)
 
 
 def asked(**resources: object) -> Task:

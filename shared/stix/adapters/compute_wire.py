@@ -1,4 +1,4 @@
-"""Calls of the ``Compute`` port as JSON: the worker that decides is one function, each cloud's SDK another."""
+"""Calls of the ``Compute`` port as JSON: the worker that decides is one function, a cloud's SDK another."""
 
 from __future__ import annotations
 
@@ -96,18 +96,15 @@ def error_from(body: Mapping[str, Any]) -> StixError:
     kind = getattr(errors, str(body["class"]), StixError)
     if not (isinstance(kind, type) and issubclass(kind, StixError)):
         kind = StixError
+    make: Callable[..., StixError] = kind
     words: dict[str, Any] = {"hint": body.get("hint", "")}
     if issubclass(kind, ThrottledError):
-        return kind(
-            body["message"],
-            retry_after=body["retry_after"],
-            provider_code=body.get("provider_code", ""),
-            **words,
-        )
+        words |= {"retry_after": body["retry_after"], "provider_code": body.get("provider_code", "")}
+        return make(body["message"], **words)
     words |= {"code": body.get("code", ""), "details": body.get("details") or {}}
     if issubclass(kind, ProviderError):
         words |= {"blocks": Blocks(body["blocks"]), "provider_code": body.get("provider_code", "")}
-    return kind(body["message"], **words)
+    return make(body["message"], **words)
 
 
 def _place(call: Mapping[str, Any]) -> Place:

@@ -36,8 +36,8 @@ class LambdaCompute:
     @cached_property
     def _client(self) -> Any:
         # One attempt: a create call that is sent twice is safe, but it hides what happened.
-        options = {"read_timeout": _READ_SECONDS, "retries": {"mode": "standard", "total_max_attempts": 1}}
-        return self._given or create_client("lambda", **options)
+        retries = {"mode": "standard", "total_max_attempts": 1}
+        return self._given or create_client("lambda", read_timeout=_READ_SECONDS, retries=retries)
 
     def create(self, request: GangRequest) -> list[str]:
         return [str(one) for one in self._call("create", request=request_to(request))]

@@ -22,6 +22,7 @@ from .journal import start_journal
 from .log_shipping import LogShipping
 from .membership import GoneError, Membership, RefusedForGoodError, StoppedError
 from .mounts import Mounts
+from .notices import Notice, can_notice, read_notice
 from .peers import PeerBook, PeerLink, PeerListener
 from .reporting import Reporter
 from .runner import Surroundings
@@ -118,8 +119,24 @@ class Agent:
         self._spawn("tail", self._shipping.tail)
         self._spawn("upload", self._shipping.upload)
         self._spawn("report", reporter.run)
+        if self._membership.identity.get("spot") and can_notice(self._config.cloud):
+            self._spawn("notices", lambda: self._watch_notices(reporter))
         self._spawn_wake(commanding)
         commanding.run()
+
+    def _watch_notices(self, reporter: Reporter) -> None:
+        """A spot machine asks its cloud again and again whether it is about to be taken."""
+        told: Optional[Notice] = None
+        while not self._stopping.wait(self._config.tunables.notice_seconds):
+            try:
+                notice = read_notice(self._config.cloud, self._config.metadata_url)
+            except (OSError, ValueError) as exc:
+                log.info("the metadata service does not answer", extra={"detail": str(exc)})
+                continue
+            if notice is not None and notice != told:
+                told = notice
+                log.warning("the cloud takes this machine", extra={"detail": notice.kind})
+                reporter.notice(notice.kind, notice.at)
 
     def _make_worker(self) -> Worker:
         around = Surroundings(

@@ -47,6 +47,8 @@ class Reporter:
         self._last_login = 0.0
         self._notes: List[str] = []
         self._notes_lock = threading.Lock()
+        self._notice: Optional[Json] = None
+        self._told_notice: Optional[Json] = None
 
     def changed(self) -> None:
         """Something that a report tells may have changed."""
@@ -56,6 +58,11 @@ class Reporter:
         """Goes with the next report."""
         with self._notes_lock:
             self._notes = [*self._notes[-19:], text]
+        self._changed.set()
+
+    def notice(self, kind: str, at: Optional[float]) -> None:
+        """The cloud is about to take this machine."""
+        self._notice = {"kind": kind, "at": at}
         self._changed.set()
 
     def run(self) -> None:
@@ -91,6 +98,7 @@ class Reporter:
     def _has_news(self) -> bool:
         return bool(
             self._notes
+            or self._told_notice != self._notice
             or self._told_token != self._membership.identity.get("node_token")
             or self._told_idle != self._idle_now()
             or self._unreported()
@@ -110,10 +118,14 @@ class Reporter:
         }
         if self._told_facts != self._facts:
             body["facts"] = self._facts
+        notice = self._notice
+        if notice is not None:
+            body["notice"] = notice
         answer = self._membership.call(channel, "report", body)
         self._told_facts = self._facts
         self._told_token = self._membership.identity["node_token"]
         self._told_idle = idle
+        self._told_notice = notice
         with self._notes_lock:
             self._notes = [note for note in self._notes if note not in notes]
         for job, version, _ in news:

@@ -44,6 +44,7 @@ class Tunables:
     wind_down_seconds: float = 8.0
     wake_reconnect_seconds: float = 6600.0
     wake_ping_seconds: float = 300.0
+    notice_seconds: float = 5.0
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Tunables:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -31,6 +31,13 @@ class JobReport(Message):
     exit_codes: list[int | None] | None = None
 
 
+class Notice(Message):
+    """The cloud is about to take the machine (``preemption``) or may be (``rebalance``); ``at``: when."""
+
+    kind: Literal["preemption", "rebalance"]
+    at: float | None = None
+
+
 class Report(Message):
     """``idle_since`` is None while the node is busy; ``jobs`` are what changed, from the head only."""
 
@@ -39,6 +46,7 @@ class Report(Message):
     peer_port: int | None = None
     facts: dict[str, Any] | None = None
     jobs: list[JobReport] | None = None
+    notice: Notice | None = None
 
 
 class Commands(Message):

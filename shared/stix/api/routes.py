@@ -83,6 +83,15 @@ ROUTES: tuple[Route, ...] = (
         errors=(400,),
     ),
     Route(
+        "get",
+        "/v1/costs",
+        "costs",
+        "What clusters cost, those that ended too.",
+        v1.CostReport,
+        query=(Query("days", "How many days back.", "integer", lowest=1, most=366, default=30),),
+        errors=(400,),
+    ),
+    Route(
         "post",
         "/v1/plan",
         "plan",
@@ -196,6 +205,14 @@ ROUTES: tuple[Route, ...] = (
         v1.StartRequest,
         errors=(400, 404, 409),
         keyed=True,
+    ),
+    Route(
+        "get",
+        "/v1/clusters/{name}/explain",
+        "explain",
+        "Why a cluster is what it is: what was tried, what comes next, what it costs.",
+        v1.Explanation,
+        errors=(404,),
     ),
     Route(
         "post",

@@ -114,8 +114,7 @@ class Autostop(Request):
 
 
 class Lifetime(Request):
-    """Limits after which a cluster is deleted, busy or not: its age, how long it is stopped, what it cost (USD).
-    """
+    """Limits after which a cluster is deleted, busy or not: its age, its time stopped, its cost in USD."""
 
     max_lifetime_seconds: float | None = Field(default=None, gt=0, le=3.2e7)
     delete_after_seconds: float | None = Field(default=None, ge=0, le=3.2e7)
@@ -256,13 +255,79 @@ class Node(Response):
 
 
 class Attempt(Response):
-    """One try to create the cluster somewhere."""
+    """One try to create the cluster somewhere, or (``outcome`` skipped) an offer that was passed over because
+    others had been refused there; ``until`` is then when it may be asked again. ``price``: USD per
+    machine-hour."""
 
     at: float
     place: str
     instance_type: str
     outcome: str
     reason: str = ""
+    spot: bool = False
+    price: float = 0.0
+    seconds: float = 0.0
+    until: float = 0.0
+
+
+class ExplainedOffer(Response):
+    """An offer, USD per machine-hour, and why it is where it is."""
+
+    place: str
+    instance_type: str
+    spot: bool = False
+    price: float
+    price_as_of: float = 0.0
+    reason: str = ""
+
+
+class Explanation(Response):
+    """Why a cluster is what it is. ``next``: what a launch under way would try; ``cost``: USD up to now."""
+
+    name: str
+    id: str
+    status: str
+    reason: str = ""
+    since: float
+    created_at: float
+    requested: dict[str, Any]
+    num_nodes: int
+    offers: int
+    chosen: ExplainedOffer | None = None
+    attempts: list[Attempt]
+    next: list[ExplainedOffer]
+    decisions: list[Progress]
+    cost: float
+    ends_at: float | None = None
+    ends_because: str = ""
+
+
+class CostLine(Response):
+    """One time that machines of a cluster ran; USD. ``seconds`` and ``cost`` are those within the report."""
+
+    cluster: str
+    cluster_id: str
+    user: str = ""
+    labels: dict[str, str] = {}
+    cloud: str
+    region: str
+    zone: str = ""
+    instance_type: str
+    spot: bool = False
+    num_nodes: int
+    hourly_price: float
+    price_as_of: float = 0.0
+    started_at: float
+    ended_at: float | None = None
+    seconds: float
+    cost: float
+
+
+class CostReport(Response):
+    since: float
+    until: float
+    lines: list[CostLine]
+    truncated: bool = False
 
 
 class Cluster(Response):

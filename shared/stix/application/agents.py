@@ -71,6 +71,8 @@ def report(world: World, who: NodePrincipal, request: Mapping[str, Any]) -> dict
         and cluster.wanted is Wanted.UP
     ):
         autostop_now(world, cluster)
+    if request.get("notice"):
+        _take_notice(world, who, request["notice"], now)
     return {"report_seconds": world.limits.report_seconds, "wanted": str(cluster.wanted)}
 
 
@@ -93,6 +95,23 @@ def _take_facts(world: World, who: NodePrincipal, request: Mapping[str, Any], no
         tell_peers(world, who.workspace, who.cluster_id)
     if before[0].status is not NodeStatus.UP:
         tell_if_complete(world, who.workspace, who.cluster_id)
+
+
+def _take_notice(world: World, who: NodePrincipal, notice: Mapping[str, Any], now: float) -> None:
+    """The node's cloud is about to take it: said on the node and, the first time, on the bus."""
+    words = (
+        "its cloud is about to take it" if notice["kind"] == "preemption" else "its cloud may take it soon"
+    )
+    known: list[bool] = []
+
+    def change(node: Node) -> Node | None:
+        known[:] = [node.reason == words]
+        return None if known[0] else node.changed(reason=words)
+
+    update(world, Node, node_key(who.workspace, who.cluster_id, who.rank), change)
+    if known == [False]:
+        detail = {"rank": who.rank, "kind": notice["kind"], "at": notice.get("at")}
+        world.events.publish(Event("NodeNoticed", who.workspace, who.cluster_id, now, detail))
 
 
 def _take_job(world: World, who: NodePrincipal, entry: Mapping[str, Any], now: float) -> None:

@@ -86,6 +86,7 @@ def join(world: World, token: str, request: dict[str, Any]) -> dict[str, Any]:
         "cloud": offer.cloud,
         "region": offer.region,
         "zone": offer.zone,
+        "spot": offer.spot,
         "user": cluster.user,
         "workspace": workspace,
         "report_seconds": world.limits.report_seconds,

@@ -125,7 +125,12 @@ def _keys(world: World, offer: Offer) -> list[Key]:
     facts = world.clouds.get(offer.cloud)
     family = offer.instance_type if facts is None else facts.quota_family(offer)
     return [
-        Key(SYSTEM, _KIND, f"{offer.cloud}.{offer.region}", f"{offer.zone or '-'}.{offer.instance_type}.{market}"),
+        Key(
+            SYSTEM,
+            _KIND,
+            f"{offer.cloud}.{offer.region}",
+            f"{offer.zone or '-'}.{offer.instance_type}.{market}",
+        ),
         Key(SYSTEM, _KIND, f"{offer.cloud}.{offer.region}", f"family.{family}.{market}"),
         Key(SYSTEM, _KIND, f"{offer.cloud}.{offer.region}", "region"),
         Key(SYSTEM, _KIND, offer.cloud, "cloud"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -26,9 +26,7 @@ def plan(world: World, task: Task) -> list[RankedOffer]:
     offers = _offers(world)
     alternatives = task.resources.alternatives()
     known = _from_catalog(world, task)
-    found = [
-        (number, RankedOffer(placement_offer, reason)) for number, placement_offer, reason in known
-    ] + [
+    found = [(number, RankedOffer(placement_offer, reason)) for number, placement_offer, reason in known] + [
         (number, entry)
         for number, one in enumerate(alternatives)
         for entry in rank_offers(one, offers)
@@ -138,10 +136,23 @@ def store_plan(world: World, workspace: str, cluster_id: str, ranked: list[Ranke
 
 def read_plan(world: World, key: str) -> tuple[RankedOffer, ...]:
     """The ranked offers of a stored plan. It never changes, so the next attempt finds it in memory."""
-    return _stored_plan(world.objects, key)
+    return _stored_plan(_ByIdentity(world.objects), key)
+
+
+@dataclass(frozen=True, eq=False)
+class _ByIdentity:
+    """Tells stores apart in a cache's key."""
+
+    objects: ObjectStore
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and self.objects is other.objects
+
+    def __hash__(self) -> int:
+        return id(self.objects)
 
 
 @lru_cache(maxsize=32)
-def _stored_plan(objects: ObjectStore, key: str) -> tuple[RankedOffer, ...]:
-    document = json.loads(objects.get(key))
+def _stored_plan(store: _ByIdentity, key: str) -> tuple[RankedOffer, ...]:
+    document = json.loads(store.objects.get(key))
     return tuple(RankedOffer(Offer.model_validate(e["offer"]), e["reason"]) for e in document["offers"])

@@ -94,7 +94,9 @@ def _key_of(record: Record) -> Key:
         case JobLog():
             return log_key(record.workspace, record.cluster_id, record.job_id, record.rank)
         case LedgerEntry():
-            return Key(record.workspace, record.kind, record.cluster_id, f"{record.token}.{record.period:04d}")
+            return Key(
+                record.workspace, record.kind, record.cluster_id, f"{record.token}.{record.period:04d}"
+            )
         case Tombstone():
             return Key(record.workspace, record.kind, record.cluster_id, f"{record.attempt:06d}")
         case _:
@@ -133,7 +135,9 @@ def to_item(record: Record) -> Item:
         live=live,
         due_at=record.due_at if live else None,
         listed=isinstance(record, Cluster | Operation | LedgerEntry),
-        created_at=record.started_at if isinstance(record, LedgerEntry) else getattr(record, "created_at", 0.0),
+        created_at=record.started_at
+        if isinstance(record, LedgerEntry)
+        else getattr(record, "created_at", 0.0),
         expires_at=record.expires_at,
         schema_version=record.schema_version,
     )

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from stix.application.places import SYSTEM
 from stix.application.end_machines import end_intent
 from stix.application.jobs import JOB_CHECK_SECONDS, end_job
 from stix.application.join_nodes import hand_over
@@ -15,6 +14,7 @@ from stix.application.ledger import CHECK_SECONDS
 from stix.application.lifetimes import cluster_ending
 from stix.application.lost_machines import look_at_boot
 from stix.application.operations import finish, note
+from stix.application.places import SYSTEM
 from stix.application.records import (
     child_records,
     cluster_key,

@@ -251,6 +251,11 @@ def _size(offer: Offer) -> str:
 
 
 def _cloud(
-    name: str, *, enabled: bool = True, reason: str = "", hint: str = "", details: Mapping[str, str] | None = None
+    name: str,
+    *,
+    enabled: bool = True,
+    reason: str = "",
+    hint: str = "",
+    details: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     return {"cloud": name, "enabled": enabled, "reason": reason, "hint": hint, "details": dict(details or {})}

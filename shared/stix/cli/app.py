@@ -18,6 +18,8 @@ COMMANDS = {
     "launch": ("stix.cli.launch", "Run a task; its cluster is made if it does not exist."),
     "exec": ("stix.cli.launch", "Run a task on a cluster that is up."),
     "status": ("stix.cli.status", "Show clusters."),
+    "explain": ("stix.cli.explain", "Show why a cluster is where and what it is."),
+    "cost-report": ("stix.cli.cost_report", "Show what clusters cost, those that ended too."),
     "queue": ("stix.cli.jobs", "Show the jobs of clusters."),
     "logs": ("stix.cli.logs", "Show or save the log of a job."),
     "cancel": ("stix.cli.jobs", "Cancel jobs."),
@@ -42,7 +44,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(COMMANDS[cmd_name][0]), f"{cmd_name}_command")
+        command = getattr(import_module(COMMANDS[cmd_name][0]), f"{cmd_name.replace('-', '_')}_command")
         assert isinstance(command, click.Command)
         return command
 

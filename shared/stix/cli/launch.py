@@ -42,6 +42,14 @@ _OFFERS = [
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @task_options
 @autostop_options
+@click.option("--retry-until-up", "-r", is_flag=True, help="Try all places again until one has room.")
+@click.option(
+    "--max-lifetime", metavar="TIME", help="Delete the cluster after so long (8h, 2d), busy or not."
+)
+@click.option("--delete-after", metavar="TIME", help="Delete the cluster once it was stopped for so long.")
+@click.option(
+    "--max-cost", type=click.FloatRange(0, min_open=True), help="Delete it once it cost so many USD."
+)
 @click.option("--no-setup", is_flag=True, help="Skip the task's setup.")
 @click.option("--async", "no_wait", is_flag=True, help="Return once the request is accepted.")
 @output_option
@@ -57,6 +65,10 @@ def launch_command(
     idle_minutes_to_autostop: int | None,
     wait_for: str | None,
     down: bool,
+    retry_until_up: bool,
+    max_lifetime: str | None,
+    delete_after: str | None,
+    max_cost: float | None,
     no_setup: bool,
     no_wait: bool,
     output: str,
@@ -70,6 +82,11 @@ def launch_command(
 
     task = read_task(entrypoint, flags, session.environ)
     autostop = autostop_flags(idle_minutes_to_autostop, down, wait_for, task)
+    lifetime = {
+        "max_lifetime_seconds": _seconds("--max-lifetime", max_lifetime),
+        "delete_after_seconds": _seconds("--delete-after", delete_after),
+        "max_cost": max_cost,
+    }
     fields = task_fields(task)
     client = session.client()
     if dryrun:
@@ -81,6 +98,9 @@ def launch_command(
     follow = not (detach_run or no_wait)
     request = upload_task(client, task, session.note, follow=follow)
     request |= {"cluster": cluster, "autostop": autostop, "no_setup": no_setup}
+    request |= {"retry_until_up": retry_until_up}
+    if any(limit is not None for limit in lifetime.values()):
+        request |= {"lifetime": lifetime}
     accepted = client.launch(request)
     name, job_id = accepted["cluster"], accepted["job_id"]
     if no_wait:
@@ -129,6 +149,20 @@ def exec_command(
     session.note(f"Job {job_id} is on cluster {name}. Its log: stix logs {name} {job_id}")
     if follow and (code := follow_job(session, client, name, job_id)):
         raise click.exceptions.Exit(code)
+
+
+def _seconds(option: str, text: str | None) -> float | None:
+    """Of ``8h``, ``90m``, ``2d``; a plain number is seconds."""
+    if text is None:
+        return None
+    from pydantic_core import PydanticCustomError
+
+    from stix.model.durations import seconds_or_duration
+
+    try:
+        return float(seconds_or_duration(text))
+    except (PydanticCustomError, ValueError):
+        raise click.UsageError(f"{option} is {text!r}; write a time such as 90m, 8h or 2d.") from None
 
 
 def _exists(client: Client, cluster: str | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from stix.cli.amounts import age, autostop_text, machine_text, price_text
+from stix.cli.attempts import print_attempts
 from stix.cli.names import matching
 from stix.cli.session import Session
 from stix.cli.tables import Column, output_option, print_json, shorten, table
@@ -31,13 +32,6 @@ _NODES = [
     Column("GPUS", shrinks=True),
     Column("SEEN", right=True),
     Column("IDLE", right=True),
-]
-_ATTEMPTS = [
-    Column("  AGO", right=True),
-    Column("PLACE", shrinks=True),
-    Column("INSTANCE", shrinks=True),
-    Column("OUTCOME"),
-    Column("REASON", shrinks=True),
 ]
 
 
@@ -129,18 +123,7 @@ def _print_details(session: Session, cluster: Cluster, now: float) -> None:
             if node["reason"]:
                 session.say(f"  rank {node['rank']}: {node['reason']}")
     if attempts := cluster["attempts"]:
-        session.say("  tried:")
-        tried = [
-            (
-                f"  {age(now - attempt['at'])}",
-                attempt["place"],
-                attempt["instance_type"],
-                attempt["outcome"],
-                attempt["reason"] or "-",
-            )
-            for attempt in attempts
-        ]
-        table(session, _ATTEMPTS, tried)
+        print_attempts(session, attempts, now)
 
 
 def _unlimited(limits: dict[str, str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 No I/O, no clock. The rules, so that one launch's failure saves the next thousand the same call:
 
-* A refusal blocks: for ``_FIRST_BLOCK`` seconds of its kind, three times longer with each refusal in a row, an
+* A refusal blocks: for ``_FIRST_BLOCK`` seconds of its kind, three times longer with each one in a row, an
   hour at most. A block ends half open: one launch may probe it, and its outcome decides.
 * Only so many creations are under way at once (the budget): two where nothing is known, twice as many after
   every success, half as many after a refusal. Who finds the budget used up waits for an outcome instead of

@@ -1,4 +1,4 @@
-"""Which clouds the embedded control plane drives: those with credentials here, if their machines can call it."""
+"""Which clouds the embedded control plane drives: those with credentials, whose machines can call it."""
 
 from __future__ import annotations
 

@@ -21,19 +21,13 @@ _TASK = {
     "depends_on": "Launch the tasks one after the other.",
     "deadline": "Remove it.",
     "max_duration": "Remove it; `timeout` in run: bounds a command.",
-    "max_cost": "Remove it.",
     "managed_secrets": "Pass the values with --secret.",
     "volumes": "Remove it.",
     "volume_mounts": "Remove it.",
     "config": "Remove it.",
 }
 _RESOURCES = {
-    "any_of": "Keep one of the options.",
-    "ordered": "Keep one of the options.",
     "accelerator_args": "Remove it.",
-    "max_hourly_cost": "Remove it.",
-    "disk_size": "Remove it.",
-    "disk_tier": "Remove it.",
     "local_disk": "Remove it.",
     "network_tier": "Remove it.",
     "volumes": "Remove it.",
@@ -67,10 +61,7 @@ def _unsupported_resources(task: Task) -> list[Problem]:
     problems = [
         Problem((name,), _TEXT, hint) for name, hint in _RESOURCES.items() if getattr(resources, name)
     ]
-    if resources.accelerators is not None and resources.accelerator is None:
-        text = f"a choice between several, {resources.accelerators}, is {_TEXT}"
-        problems.append(Problem(("accelerators",), text, "Keep one of them."))
-    elif resources.accelerator is not None and not resources.accelerator.name:
+    if resources.accelerator is not None and not resources.accelerator.name:
         text = f"an accelerator by its memory is {_TEXT}"
         problems.append(Problem(("accelerators",), text, "Name one, such as A100-80GB."))
     if resources.autostop is not None and resources.autostop.hook is not None:

@@ -6,8 +6,8 @@ Contract for every provider:
 * ``terminate``, ``stop``, ``release``: an absent or already ended machine is success.
 * Nothing here sleeps or polls. "Not finished" is a state in ``describe``, or ``NotYetTerminatedError``.
 * Every refusal is raised as a ``ProviderError`` subclass (``stix.model.errors``). A call whose outcome nobody
-  knows (time-out, broken connection, the provider's 5xx) raises ``UnavailableError``: the same call again, with
-  the same token, finds what the first one made.
+  knows (time-out, broken connection, the provider's 5xx) raises ``UnavailableError``: the same call again,
+  with the same token, finds what the first one made.
 * Listing goes through the provider's paginator to the last page, and shows whatever may still cost money.
 """
 
@@ -76,8 +76,8 @@ class GangRequest:
         ports: opened to the world with the cluster, as people write them: ``8080``, ``9000-9010``.
         disk_size_gib: of the boot disk; 0 leaves it to the provider's default.
         disk_tier: ``low``, ``medium``, ``high``, ``ultra``, ``best``; empty for the default.
-        image: the machine image in the provider's own words, or ``docker:NAME`` (the agent runs it; Kubernetes
-            makes it the pod's image); empty for the default.
+        image: the machine image in the provider's own words, or ``docker:NAME`` (the agent runs it;
+            Kubernetes makes it the pod's image); empty for the default.
     """
 
     token: str

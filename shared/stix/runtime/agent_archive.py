@@ -28,7 +28,7 @@ def _key(sha256: str) -> str:
 
 
 def archive_hash(objects: ObjectStore) -> str:
-    """The SHA-256 of this release's archive, stored on first use; machines are told it by their boot script."""
+    """The SHA-256 of this release's archive, stored on first use; new machines are told it."""
     sha256, data = _built()
     if objects.size(_key(sha256)) is None:
         objects.put(_key(sha256), data)

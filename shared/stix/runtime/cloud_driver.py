@@ -36,7 +36,7 @@ def _compute() -> Compute:
 
 
 def cloud_config(environ: Mapping[str, str]) -> dict[str, Any]:
-    """What the deployment says of the cloud, over what its secret holds (a key, where there is no federation).
+    """What the deployment says of the cloud, over what its secret holds (a key without federation).
 
     The secret is the object ``clouds/<cloud>.json`` of the secrets bucket; none is fine.
     """

@@ -111,6 +111,14 @@ class Client:
             shape.Cluster, self._call("GET", f"/v1/clusters/{_safe(name)}", params={"verbose": "true"})
         )
 
+    def explain(self, name: str) -> shape.Explanation:
+        explanation: shape.Explanation = self._call("GET", f"/v1/clusters/{_safe(name)}/explain")
+        return explanation
+
+    def costs(self, *, days: int = 30) -> shape.CostReport:
+        report: shape.CostReport = self._call("GET", "/v1/costs", params={"days": str(days)})
+        return report
+
     def stop(self, name: str) -> shape.OperationAccepted:
         return cast(shape.OperationAccepted, self._call("POST", f"/v1/clusters/{_safe(name)}/stop", {}))
 

@@ -14,7 +14,11 @@ __all__ = [
     "CloudCheck",
     "CloudChecks",
     "Cluster",
+    "CostLine",
+    "CostReport",
     "ErrorBody",
+    "ExplainedOffer",
+    "Explanation",
     "Health",
     "Job",
     "JobAccepted",
@@ -133,6 +137,64 @@ class Attempt(TypedDict):
     instance_type: str
     outcome: str
     reason: str
+    spot: bool
+    price: float
+    seconds: float
+    until: float
+
+
+class ExplainedOffer(TypedDict):
+    place: str
+    instance_type: str
+    spot: bool
+    price: float
+    price_as_of: float
+    reason: str
+
+
+class Explanation(TypedDict):
+    name: str
+    id: str
+    status: str
+    reason: str
+    since: float
+    created_at: float
+    requested: dict[str, Any]
+    num_nodes: int
+    offers: int
+    chosen: ExplainedOffer | None
+    attempts: list[Attempt]
+    next: list[ExplainedOffer]
+    decisions: list[Progress]
+    cost: float
+    ends_at: float | None
+    ends_because: str
+
+
+class CostLine(TypedDict):
+    cluster: str
+    cluster_id: str
+    user: str
+    labels: dict[str, str]
+    cloud: str
+    region: str
+    zone: str
+    instance_type: str
+    spot: bool
+    num_nodes: int
+    hourly_price: float
+    price_as_of: float
+    started_at: float
+    ended_at: float | None
+    seconds: float
+    cost: float
+
+
+class CostReport(TypedDict):
+    since: float
+    until: float
+    lines: list[CostLine]
+    truncated: bool
 
 
 class Cluster(TypedDict):
