@@ -30,7 +30,7 @@ class CloudsError(Exception):
 
 
 def build(app: App, assets: Assets) -> ControlPlane:
-    """The deployment that the app's context asks for: ``deployment``, ``clouds``, ``alarm_email`` if given."""
+    """The deployment that the app's context asks for: ``deployment``, ``clouds``, perhaps ``alarm_email``."""
     deployment = app.node.try_get_context("deployment") or "stix"
     if not _DEPLOYMENT.fullmatch(deployment):
         raise DeploymentNameError(
@@ -45,7 +45,7 @@ def build(app: App, assets: Assets) -> ControlPlane:
 
 
 def read_clouds(given: Any) -> dict[str, dict[str, Any]]:
-    """Settings by cloud, from ``cdk.json`` or from JSON on the command line; AWS alone where nothing is given.
+    """Settings by cloud, from ``cdk.json`` or JSON on the command line; AWS alone where nothing is given.
 
     Raises ``CloudsError`` that names the cloud, and ``InvalidInputError`` that names its field.
     """

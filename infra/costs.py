@@ -42,8 +42,9 @@ WEBSOCKET_MINUTE = 0.25e-6
 SQS_REQUEST = 0.40e-6
 IOT_MINUTE = 0.08e-6
 
-SWEEP_READS = 16 * 5 / 2 + 1.5
-"""Half a read unit for each shard and kind of the ``due`` index; a page of places, the last orphan sweep."""
+SWEEP_READS = 16 * 5 / 2 + 16 * 2 / 2 / 10 + 1.5
+"""Half a read unit for each shard and kind of the ``due`` index, of two kinds every tenth time; a page of
+places, the last orphan sweep."""
 SWEEP_SECONDS = 1.2
 """Billed time of a sweep that finds nothing, at the monitor's 256 MiB."""
 LOG_LINE_BYTES = 600

@@ -103,6 +103,10 @@ def _permit_aws(function: WorkerFunction) -> None:
     acknowledge(
         function.role,
         {
+            "AwsSolutions-IAM5[Resource::arn:aws:ssm:*::parameter/aws/service/*]": "AWS's own public"
+            " parameters, in every region: they name the newest images.",
+            "AwsSolutions-IAM5[Resource::arn:aws:iam::*:role/aws-service-role/*]": "The role that EC2 makes"
+            " for itself at the first spot machine of an account.",
             "AwsSolutions-IAM5[Resource::*]": "EC2 names no resource before it makes one; what changes"
             " machines is bound to this deployment's tag where EC2 lets it be.",
         },

@@ -189,6 +189,8 @@ class ControlPlane(Stack):
         self._use_state(monitor, DUE_INDEX, LIST_INDEX)
         self._use_secrets(monitor, "s3:DeleteObject")
         self._start(monitor, *machines)
+        # It ends a run's wait for nodes whose machines will never boot.
+        self._answer(monitor, machines)
 
         # It looks whether any place was used lately, and never at anything else in the table.
         self._table.grant_index(catalog.role, LIST_INDEX)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import psutil
 
 from stix.adapters.sqlite import SqliteStateStore
-from stix.application.sweep import KINDS
+from stix.application.sweep import KINDS, RARE_KINDS
 from stix.local.daemon import read_endpoint, status, stop
 from stix.ports.state_store import SHARDS, Item
 from stix.sdk.client import Client
@@ -160,7 +160,7 @@ class EmbeddedHome:
             far = time.time() + 10 * 365 * 86400
             keys = [
                 entry.key
-                for kind in KINDS
+                for kind in KINDS | RARE_KINDS
                 for shard in range(SHARDS)
                 for entry in store.due(kind, shard, far, limit=1000)
             ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from importlib import resources
 from typing import Any
 
 import pytest
@@ -37,13 +39,42 @@ WAKE = {
 }
 
 
+CALL_CLOUDS = {
+    (
+        "lambda:InvokeFunction",
+        "arn:<AWS::Partition>:lambda:<AWS::Region>:<AWS::AccountId>:function:stix-cloud-aws:live",
+    )
+}
+
+
 def logs(function: str) -> set[tuple[str, str]]:
     return {(f"logs:{action}", f"<{function}Logs.Arn>") for action in ("CreateLogStream", "PutLogEvents")}
 
 
 def secrets(*verbs: str) -> set[tuple[str, str]]:
     listed = {("s3:ListBucket", "<SecretsBucket.Arn>")} if "Get" in verbs else set()
-    return listed | {(f"s3:{verb}Object", "<SecretsBucket.Arn>/*") for verb in verbs}
+    return listed | {
+        (f"s3:{verb}Object", f"<SecretsBucket.Arn>/{kind}/*") for verb in verbs for kind in ("jobs", "join")
+    }
+
+
+def policy_of(cloud: str) -> set[tuple[str, str]]:
+    """What the cloud's own policy file lists, and nothing of the control plane but its own key."""
+    text = resources.files(f"stix.clouds.{cloud}").joinpath("policy.json").read_text()
+    listed = {
+        (action, resource)
+        for statement in json.loads(text)["Statement"]
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    }
+    return listed | {
+        ("s3:GetObject", f"<SecretsBucket.Arn>/clouds/{cloud}.json"),
+        ("s3:ListBucket", "<SecretsBucket.Arn>"),
+    }
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def start(*machines: str) -> set[tuple[str, str]]:
@@ -81,20 +112,24 @@ ROLES = {
     | start("terminate")
     | answer(*ALL_MACHINES),
     "AuthorizeRole": logs("Authorize") | {("dynamodb:GetItem", TABLE)},
-    "OptimizeRole": logs("Optimize") | READ_WRITE | OBJECTS,
+    "OptimizeRole": logs("Optimize") | READ_WRITE | OBJECTS | CALL_CLOUDS,
     "ProvisionRole": logs("Provision")
     | READ_WRITE
     | OBJECTS
     | WAKE
     | secrets("Get", "Put", "Delete")
+    | CALL_CLOUDS
     | answer(*ALL_MACHINES),
     "MonitorRole": logs("Monitor")
     | READ_WRITE
     | LIST
     | DUE
     | secrets("Delete")
+    | CALL_CLOUDS
     | start(*ALL_MACHINES)
+    | answer(*ALL_MACHINES)
     | {("sqs:SendMessage", "<DeadLetters.Arn>")},
+    "CloudsAwsRole": logs("CloudsAws") | policy_of("aws"),
     "CatalogRole": logs("Catalog")
     | LIST
     | OBJECTS
@@ -108,10 +143,6 @@ ROLES = {
     "WorkflowsSweepRole": invoke("Provision", "Monitor"),
     "WorkflowsCatalogRole": invoke("Catalog"),
 }
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def statements(synthesized: Synthesized) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -161,7 +192,7 @@ def test_roles_are_assumed_by_one_service_each(synthesized: Synthesized) -> None
 def test_functions_have_one_role_each(synthesized: Synthesized) -> None:
     functions = synthesized.properties("AWS::Lambda::Function")
     roles = {synthesized.text(function["Role"]) for function in functions}
-    assert len(roles) == len(functions) == 7
+    assert len(roles) == len(functions) == 8
 
 
 def test_functions_are_invoked_only_by_this_deployment(synthesized: Synthesized) -> None:

@@ -25,8 +25,21 @@ def environment(synthesized: Synthesized, name: str) -> dict[str, str]:
     return {key: synthesized.text(value) for key, value in variables.items()}
 
 
+CLOUDS = ("cloud-aws",)
+
+
 def test_functions_are_those_of_the_design(synthesized: Synthesized) -> None:
-    assert sorted(functions(synthesized)) == sorted(FUNCTIONS)
+    assert sorted(functions(synthesized)) == sorted(FUNCTIONS + CLOUDS)
+
+
+def test_function_of_a_cloud_has_its_cloud_and_nothing_of_the_control_plane(synthesized: Synthesized) -> None:
+    function = functions(synthesized)["cloud-aws"]
+    assert function["Handler"] == "functions.cloud.handler.handler"
+    variables = environment(synthesized, "cloud-aws")
+    assert variables["STIX_CLOUD"] == "aws"
+    assert "STIX_TABLE" not in variables
+    # Its caller waits longer than it may run, so that what it made is always heard of.
+    assert function["Timeout"] < 115
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -46,16 +59,17 @@ def test_function_has_only_the_environment_that_it_needs(synthesized: Synthesize
     base = {"STIX_RUNTIME", "STIX_DEPLOYMENT", "STIX_TABLE"}
     base |= {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL", "POWERTOOLS_TRACE_DISABLED"}
     changes = {"STIX_EVENT_BUS"}
+    clouds, calls = {"STIX_CLOUDS"}, {"STIX_CLOUDS", "STIX_CLOUD_FUNCTION_PREFIX"}
     machines, wake = {"STIX_STATE_MACHINE_ARN_PREFIX"}, {"STIX_WAKE_ENDPOINT"}
     objects, secrets = {"STIX_OBJECTS_BUCKET"}, {"STIX_SECRETS_BUCKET"}
     expected = {
-        "agent": changes | objects | secrets | machines | wake | {"STIX_API_URL", "STIX_WAKE_URL"},
-        "api": changes | objects | secrets | machines | wake,
+        "agent": changes | clouds | objects | secrets | machines | wake | {"STIX_API_URL", "STIX_WAKE_URL"},
+        "api": changes | clouds | objects | secrets | machines | wake,
         "authorize": set(),
         "catalog": changes | machines | objects,
-        "monitor": changes | machines | secrets,
-        "optimize": changes | objects,
-        "provision": changes | objects | secrets | machines | wake | {"STIX_API_URL"},
+        "monitor": changes | calls | machines | secrets,
+        "optimize": changes | calls | objects,
+        "provision": changes | calls | objects | secrets | machines | wake | {"STIX_API_URL"},
     }
     assert environment(synthesized, name).keys() == base | expected[name]
 
@@ -134,7 +148,7 @@ def test_state_machines_call_published_versions(synthesized: Synthesized) -> Non
 
 def test_versions_are_kept_when_newer_ones_are_published(synthesized: Synthesized) -> None:
     versions = synthesized.resources("AWS::Lambda::Version").values()
-    assert len(versions) == len(FUNCTIONS)
+    assert len(versions) == len(FUNCTIONS + CLOUDS)
     assert {version["DeletionPolicy"] for version in versions} == {"Retain"}
 
 
@@ -199,7 +213,11 @@ def test_buckets_forget_what_is_old(synthesized: Synthesized) -> None:
     }
     assert rules["ObjectsBucket"]["logs"]["ExpirationInDays"] == 90
     assert rules["ObjectsBucket"]["logs"]["Prefix"] == "logs/"
-    assert rules["SecretsBucket"]["forgotten"]["ExpirationInDays"] == 30
+    for kind in ("jobs", "join"):
+        assert rules["SecretsBucket"][f"forgotten-{kind}"]["ExpirationInDays"] == 30
+        assert rules["SecretsBucket"][f"forgotten-{kind}"]["Prefix"] == f"{kind}/"
+    # A cloud's key, below clouds/, stays.
+    assert all("Prefix" in rule for rule in rules["SecretsBucket"].values() if "ExpirationInDays" in rule)
     for bucket in rules.values():
         assert bucket["abandoned-uploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
 
@@ -211,7 +229,7 @@ def test_queue_is_encrypted(synthesized: Synthesized) -> None:
 
 def test_log_groups_forget_after_a_month(synthesized: Synthesized) -> None:
     groups = synthesized.properties("AWS::Logs::LogGroup")
-    assert len(groups) == len(FUNCTIONS) + 2
+    assert len(groups) == len(FUNCTIONS + CLOUDS) + 2
     assert {group["RetentionInDays"] for group in groups} == {30}
 
 
@@ -266,7 +284,9 @@ def test_access_log_never_holds_a_token(synthesized: Synthesized) -> None:
 
 def test_outputs_are_what_login_reads(synthesized: Synthesized) -> None:
     outputs = synthesized.template["Outputs"]
-    assert outputs.keys() == {"ApiUrl", "WakeUrl", "TableName", "ObjectsBucket", "Deployment"}
+    assert outputs.keys() == {
+        *("ApiUrl", "WakeUrl", "TableName", "ObjectsBucket", "SecretsBucket", "Deployment"),
+    }
     assert outputs["Deployment"]["Value"] == "stix"
 
 

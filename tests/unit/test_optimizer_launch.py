@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stix.application.planning import plan
+from stix.catalog.disks import disk_hourly_price
 from stix.catalog.index import compile_index, open_index
 from stix.catalog.row import CatalogRow
 from stix.model.errors import NoOfferError
@@ -64,7 +65,9 @@ def test_catalog_counts_only_for_configured_clouds(catalog: Any) -> None:
     assert kinds(plan(world(catalog, local=Discovering(LOCAL)), asked(cpus="2+"))) == ["this-machine"]
     both = plan(world(catalog, local=Discovering(LOCAL), aws=object()), asked(cpus="2+"))
     assert kinds(both) == ["this-machine", "m"]
-    assert (both[1].offer.price, both[1].offer.price_as_of, both[1].offer.spot) == (0.2, 5.0, False)
+    # With its disk, of the size that a task gets which asks for none.
+    assert both[1].offer.price == pytest.approx(0.2 + disk_hourly_price("aws", "medium", 256))
+    assert (both[1].offer.price_as_of, both[1].offer.spot) == (5.0, False)
     assert kinds(plan(world(None, local=Discovering(LOCAL), aws=object()), asked(cpus="2+"))) == [
         "this-machine"
     ]

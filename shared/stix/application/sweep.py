@@ -41,6 +41,7 @@ __all__ = [
     "KINDS",
     "ORPHANS_EVERY_SECONDS",
     "ORPHANS_QUIET_SECONDS",
+    "RARE_KINDS",
     "record_failure",
     "sweep",
 ]
@@ -55,15 +56,17 @@ _MAX_FAILURES = 5
 _NODE_CHECK_SECONDS = 900.0
 _POSTPONE_SECONDS = 300.0
 _LONGEST_WATCH = 3600.0
+_RARELY, _RARE_WINDOW = 600, 60
 
 
 def sweep(world: World) -> dict[str, Any]:
     """Look at what is due: counts by kind, how many were skipped, age of the oldest in seconds."""
     now = world.clock.now()
-    counts = dict.fromkeys(KINDS, 0)
+    kinds = KINDS | RARE_KINDS if int(now) % _RARELY < _RARE_WINDOW else KINDS
+    counts = dict.fromkeys(kinds, 0)
     skipped = 0
     oldest = now
-    for kind, look in KINDS.items():
+    for kind, look in kinds.items():
         for shard in range(SHARDS):
             for entry in world.store.due(kind, shard, now, limit=_PER_SHARD):
                 oldest = min(oldest, entry.due_at)
@@ -221,10 +224,14 @@ KINDS: dict[str, Callable[[World, Item, float], None]] = {
     Job.kind: _job,
     Operation.kind: _operation,
     Intent.kind: _intent,
+}
+"""What every sweep looks at, and how it looks at one item of it."""
+
+RARE_KINDS: dict[str, Callable[[World, Item, float], None]] = {
     LedgerEntry.kind: _ledger,
     Tombstone.kind: _tombstone,
 }
-"""What is swept, and how one item of it is looked at."""
+"""What may wait for some minutes: looked at in the first minute of every ten, since each look costs reads."""
 
 
 def _start_orphan_sweep(world: World, now: float) -> bool:

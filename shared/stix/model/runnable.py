@@ -31,7 +31,6 @@ _RESOURCES = {
     "local_disk": "Remove it.",
     "network_tier": "Remove it.",
     "volumes": "Remove it.",
-    "image_id": "Remove it, and install what the task needs in setup.",
     "cluster_config_overrides": "Remove it.",
 }
 
@@ -64,6 +63,10 @@ def _unsupported_resources(task: Task) -> list[Problem]:
     if resources.accelerator is not None and not resources.accelerator.name:
         text = f"an accelerator by its memory is {_TEXT}"
         problems.append(Problem(("accelerators",), text, "Name one, such as A100-80GB."))
+    images = resources.image_id.values() if isinstance(resources.image_id, dict) else [resources.image_id]
+    if any(image and image.startswith("docker:") for image in images):
+        text = f"a container image is {_TEXT}"
+        problems.append(Problem(("image_id",), text, "Remove it, and install what the task needs in setup."))
     if resources.autostop is not None and resources.autostop.hook is not None:
         problems.append(Problem(("autostop", "hook"), _TEXT, "Remove it."))
     return problems

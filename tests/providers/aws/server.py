@@ -324,11 +324,14 @@ class AwsServer:
             self._pass_on(environ, lambda status, headers, *_: begun.append((status, list(headers))), body)
         ).decode()
         # States in between are shown until they are settled.
-        for machine_id, (state, target) in self._changing.items():
+        for machine_id, (state, target) in list(self._changing.items()):
             at = answer.find(f"<instanceId>{machine_id}</instanceId>")
             if at >= 0:
                 before, rest = answer[:at], answer[at:]
                 answer = before + rest.replace(f"<name>{target}</name>", f"<name>{state}</name>", 1)
+                if self._hosts is not None:
+                    # Nobody settles real machines: whoever looked has seen the state in between.
+                    del self._changing[machine_id]
         status, headers = begun[0]
         data = answer.encode()
         start(status, [one for one in headers if one[0].lower() != "content-length"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from stix.clouds.aws.errors import refusal, translated
@@ -17,8 +18,10 @@ from stix.model.errors import (
     InvalidRequestError,
     NoCapacityError,
     NotYetTerminatedError,
+    ProviderError,
     QuotaExceededError,
     StixError,
+    ThrottledError,
 )
 from stix.ports.compute import GangRequest, Machine, MachineState, Place
 from stix.ports.surroundings import Clock
@@ -89,15 +92,30 @@ class AwsCompute:
             raise NoCapacityError(
                 f"The VPC {network.vpc} has no subnet in {offer.zone}.", provider_code="NoSubnet"
             )
-        self._make_template(request, network)
+        place = Place(self.cloud, offer.region)
+        try:
+            self._make_template(request, network)
+            return self._make_fleet(request, place, subnets)
+        except ThrottledError:
+            raise
+        except ProviderError as error:
+            if error.provider_code == "IdempotentParameterMismatch":
+                raise  # The token's first gang lives.
+            # Refused: the attempt is over. What cannot be deleted yet (a group that ending machines still
+            # have) costs nothing.
+            with suppress(StixError):
+                self.release(place, request.token)
+            raise
+
+    def _make_fleet(self, request: GangRequest, place: Place, subnets: Mapping[str, str]) -> list[str]:
         with translated():
             # Sent once: a repetition by the SDK would hide that the outcome of the first is unknown.
-            answer = self._client("ec2", offer.region, attempts=1).create_fleet(**_fleet(request, subnets))
+            answer = self._client("ec2", place.region, attempts=1).create_fleet(**_fleet(request, subnets))
         ids = [str(one) for group in answer.get("Instances") or () for one in group["InstanceIds"]]
         if len(ids) == request.count:
             return ids
         if ids:
-            self.terminate(Place(self.cloud, offer.region), ids)
+            self.terminate(place, ids)
         raise _why(answer.get("Errors") or (), len(ids), request.count)
 
     def describe(self, place: Place, machine_ids: Sequence[str]) -> list[Machine]:

@@ -11,7 +11,7 @@ from stix.ports.cloud_facts import CloudFacts
 
 __all__ = ["FACTS", "family_of", "is_arm"]
 
-_NAME = re.compile(r"([a-z]+)(\d+)([a-z0-9-]*)\.")
+_NAME = re.compile(r"([a-z]+)-?(\d+)([a-z0-9-]*)\.")
 # "EC2 instance type quotas" in the user guide: one vCPU quota for each of these groups and market.
 _GROUPS = {
     "dl": "DL",

@@ -1,0 +1,128 @@
+"""A task on AWS: real commands, control plane, SDK, boot script and agents; EC2 is a server of ours."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stix.catalog.row import CatalogRow
+from stix.catalog.snapshot import use_rows
+from tests.e2e.embedded import EmbeddedHome, await_that
+from tests.providers.aws.server import AwsServer
+from tests.providers.faults import Kind
+
+pytestmark = pytest.mark.xdist_group("e2e-aws")
+
+
+@pytest.fixture
+def ec2(tmp_path: Path) -> Iterator[AwsServer]:
+    server = AwsServer(hosts=tmp_path / "hosts")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def cloud(tmp_path: Path, ec2: AwsServer) -> Iterator[EmbeddedHome]:
+    """A home whose control plane has a public address and AWS credentials."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(f"clouds:\n  aws:\n    endpoint_url: {ec2.url}\n")
+    rows = [
+        CatalogRow("aws", "us-east-1", zone, kind, 2, 8, price=price, spot_price=price / 3, as_of=time.time())
+        for zone in ("us-east-1a", "us-east-1b")
+        for kind, price in (("m5.large", 0.096), ("m6i.large", 0.097))
+    ]
+    use_rows(folder, rows)
+    home = EmbeddedHome(
+        folder, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_EC2_METADATA_DISABLED="true"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home.stix("api", "start", "--port", str(port), "--public-url", f"http://127.0.0.1:{port}")
+    yield home
+    home.finish()
+
+
+def test_task_runs_on_aws_and_nothing_is_left_when_its_cluster_is_down(
+    cloud: EmbeddedHome, ec2: AwsServer
+) -> None:
+    ec2.faults.add(Kind.REFUSE, "CreateFleet", code="InsufficientInstanceCapacity")
+    checks = json.loads(cloud.stix("check", "-o", "json").stdout)["clouds"]
+    assert {one["cloud"]: one["enabled"] for one in checks} == {"aws": True, "local": True}
+    done = cloud.stix(
+        *("launch", "-y", "-c", "train", "--infra", "aws", "--cpus", "2", "--num-nodes", "2"),
+        *("--max-cost", "10", "--max-lifetime", "8h", 'echo "rank $STIX_NODE_RANK on $STIX_CLOUD"'),
+    )
+    assert "Job 1 SUCCEEDED." in done.stderr
+    assert len(ec2.machines) == 2
+    assert all(host.on for host in ec2.machines.values())
+    [cluster] = json.loads(cloud.stix("status", "-o", "json").stdout)["clusters"]
+    assert (cluster["cloud"], cluster["status"]) == ("aws", "UP")
+    assert cluster["hourly_price"] > 0
+
+    told = cloud.stix("explain", "train").stdout
+    assert "InsufficientInstanceCapacity" in told
+    assert "chosen: aws/" in told
+    assert "(max_" in told
+    assert max(map(len, told.splitlines())) <= 80
+
+    instances = ec2.client("ec2", cluster["region"]).describe_instances()["Reservations"]
+    tags = {tag["Key"]: tag["Value"] for tag in instances[0]["Instances"][0]["Tags"]}
+    assert tags["stix-name"] == "train"
+    assert int(tags["stix-delete-at"]) > 0
+
+    cloud.stix("down", "-y", "train")
+    assert not any(host.on for host in ec2.machines.values())
+    assert ec2.client("ec2", cluster["region"]).describe_launch_templates()["LaunchTemplates"] == []
+    report = json.loads(cloud.stix("cost-report", "-o", "json").stdout)
+    [line] = report["lines"]
+    assert (line["cluster"], line["num_nodes"]) == ("train", 2)
+    assert line["ended_at"] is not None
+    assert line["cost"] > 0
+    assert "train" in cloud.stix("cost-report").stdout
+    assert "aws" in cloud.stix("cost-report", "--by", "cloud").stdout
+
+
+def test_cluster_on_aws_stops_and_starts_with_its_disk(cloud: EmbeddedHome, ec2: AwsServer) -> None:
+    flags = ("launch", "-y", "-c", "box", "--infra", "aws", "--cpus", "2")
+    cloud.stix(*flags, "echo kept > $HOME/file")
+    cloud.stix("stop", "-y", "box")
+    assert not any(host.on for host in ec2.machines.values())
+    cloud.stix("start", "-y", "box")
+    done = cloud.stix("exec", "box", "cat $HOME/file")
+    assert "kept" in done.stdout
+    lines = json.loads(cloud.stix("cost-report", "-o", "json").stdout)["lines"]
+    assert sorted(line["ended_at"] is None for line in lines) == [False, True]
+
+
+def test_preemption_is_seen_on_the_node_before_it_goes(cloud: EmbeddedHome, ec2: AwsServer) -> None:
+    cloud.stix("launch", "-y", "-c", "cheap", "--infra", "aws", "--cpus", "2", "--use-spot", "true")
+    [machine] = ec2.machines
+    refused = cloud.stix("stop", "-y", "cheap", code=None)
+    assert "spot machines" in refused.stderr
+    ec2.announce_preemption(machine)
+
+    def reason() -> str:
+        [cluster] = json.loads(cloud.stix("status", "-v", "-o", "json").stdout)["clusters"]
+        return str(cluster["nodes"][0]["reason"])
+
+    await_that("the notice", lambda: "about to take it" in reason(), every=0.5)
+
+
+def test_aws_is_refused_with_the_way_out_when_its_machines_cannot_call(
+    tmp_path: Path, ec2: AwsServer
+) -> None:
+    home = EmbeddedHome(tmp_path / "laptop", AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test")
+    try:
+        refused = home.stix("launch", "-y", "--infra", "aws", "--cpus", "2", "echo hi", code=None)
+        assert refused.returncode == 2
+        assert "--public-url" in refused.stderr
+        assert "stix deploy" in refused.stderr
+    finally:
+        home.finish()
