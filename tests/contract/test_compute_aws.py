@@ -22,7 +22,7 @@ from stix.model.errors import (
     NoCapacityError,
     UnavailableError,
 )
-from stix.ports.compute import MachineState
+from stix.ports.compute import GangRequest, MachineState
 from tests.contract.compute_worlds import await_states
 from tests.contract.world_aws import REGION, World
 
@@ -43,6 +43,14 @@ def _instance(world: World, machine_id: str, region: str = REGION) -> dict[str, 
     found = world.server.client("ec2", region).describe_instances(InstanceIds=[machine_id])
     instance: dict[str, Any] = found["Reservations"][0]["Instances"][0]
     return instance
+
+
+def _template(world: World, request: GangRequest) -> dict[str, Any]:
+    versions = world.server.client("ec2").describe_launch_template_versions(
+        LaunchTemplateName=f"stix-{request.token}"
+    )["LaunchTemplateVersions"]
+    data: dict[str, Any] = versions[-1]["LaunchTemplateData"]
+    return data
 
 
 def test_gang_is_in_one_zone_and_reaches_itself(world: World, compute: AwsCompute) -> None:
@@ -96,21 +104,18 @@ def test_network_is_made_once_when_the_account_has_none(world: World) -> None:
 
 
 def test_disk_is_encrypted_and_goes_with_its_machine(world: World, compute: AwsCompute) -> None:
-    (machine_id,) = compute.create(world.request("a", disk_size_gib=77, disk_tier="high"))
-    (volume,) = world.server.client("ec2").describe_volumes(VolumeIds=list(world.disks(machine_id)))[
-        "Volumes"
-    ]
+    request = world.request("a", disk_size_gib=77, disk_tier="high")
+    (machine_id,) = compute.create(request)
+    ids = list(world.disks(machine_id))
+    (volume,) = world.server.client("ec2").describe_volumes(VolumeIds=ids)["Volumes"]
     assert (volume["Size"], volume["Encrypted"]) == (77, True)
-    assert volume["Attachments"][0]["DeleteOnTermination"] is True
+    assert _template(world, request)["BlockDeviceMappings"][0]["Ebs"]["DeleteOnTermination"] is True
 
 
 def test_machine_boots_the_agent_that_it_was_given(world: World, compute: AwsCompute) -> None:
     request = world.request("a")
     compute.create(request)
-    versions = world.server.client("ec2").describe_launch_template_versions(
-        LaunchTemplateName=f"stix-{request.token}"
-    )["LaunchTemplateVersions"]
-    data = versions[0]["LaunchTemplateData"]
+    data = _template(world, request)
     script = base64.b64decode(data["UserData"]).decode()
     assert script.startswith("#!/bin/sh\n")
     assert f"sha={'f' * 64}" in script

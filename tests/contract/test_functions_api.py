@@ -80,7 +80,7 @@ def test_document_has_exactly_the_routes_of_the_function():
 
 
 def test_every_error_class_has_its_status_and_code_in_the_document():
-    kinds = [getattr(errors, name) for name in errors.__all__]
+    kinds = [getattr(errors, name) for name in errors.__all__ if name != "Blocks"]
     seen_by_people = [kind for kind in kinds if not issubclass(kind, (errors.NotYetTerminatedError,))]
     for kind in seen_by_people:
         assert kind.http_status in ERROR_CODES

@@ -199,6 +199,11 @@ def test_intent_is_closed_when_its_cluster_was_forgotten(plane, monkeypatch):
     plane.pass_time(2101)
     sweep(plane.world)
     assert plane.intents(cluster)[0].status is IntentStatus.ENDED
+    # What it may have made is watched until the provider knows of nothing, in the first minute of every ten.
+    assert plane.due() == ["tombstone"]
+    plane.pass_time(299)
+    sweep(plane.world)
+    assert "list_tagged" in plane.compute.calls
     plane.pass_time(10 * 3600)
     assert plane.due() == []
 

@@ -47,7 +47,6 @@ def test_what_is_marked_later_is_refused_when_launched():
         "depends_on": ["a"],
         "deadline": "6h",
         "max_duration": "6h",
-        "max_cost": 5,
         "optimize": "time",
         "config": {"hooks": [{"run": "x"}]},
         "workdir": {"url": "https://host/x.git"},

@@ -47,7 +47,7 @@ def plan(world: World, task: Task) -> list[RankedOffer]:
         if problem is not None:
             raise NoOfferError(
                 f"resources.infra: {cloud} cannot be used here: {problem.reason} (configured: {configured}).",
-                hint=problem.hint,
+                hint=f"{problem.hint} `stix check` shows every cloud.",
                 details={"field": "resources.infra", "value": cloud},
             )
         raise NoOfferError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from stix.cli.session import Session
-from stix.cli.tables import Column, output_option, print_json, table
+from stix.cli.tables import Column, output_option, print_json, say_folded, table
 from stix.sdk.errors import SdkError
 
 __all__ = ["check_command"]
@@ -37,8 +37,8 @@ def check_command(session: Session, infra: tuple[str, ...], verbose: bool, outpu
         table(session, _CLOUDS, rows)
         for cloud in chosen:
             if cloud["hint"] and not cloud["enabled"]:
-                session.say(f"{cloud['cloud']}: {cloud['hint']}")
+                say_folded(session, f"{cloud['cloud']}: {cloud['hint']}")
             for name, value in cloud["details"].items() if verbose else ():
-                session.say(f"{cloud['cloud']}: {name}: {value}")
+                say_folded(session, f"{cloud['cloud']}: {name}: {value}")
     if not any(cloud["enabled"] for cloud in chosen):
         raise click.exceptions.Exit(1)

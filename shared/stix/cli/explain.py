@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import click
 
 from stix.cli.amounts import age, plural, price_text
 from stix.cli.attempts import print_attempts
 from stix.cli.session import Session
-from stix.cli.tables import output_option, print_json
+from stix.cli.tables import output_option, print_json, say_folded
 from stix.sdk.responses import ExplainedOffer
 
 __all__ = ["explain_command"]
@@ -28,24 +26,24 @@ def explain_command(session: Session, cluster: str, output: str) -> None:
         return
     now = session.now()
     reason = f": {found['reason']}" if found["reason"] else ""
-    _say(session, f"{found['name']} is {found['status']} for {age(now - found['since'])}{reason}")
+    say_folded(session, f"{found['name']} is {found['status']} for {age(now - found['since'])}{reason}")
     asked = ", ".join(f"{name} {value}" for name, value in found["requested"].items()) or "any machine"
-    _say(session, f"  asked for: {plural(found['num_nodes'], 'node')} with {asked}")
+    say_folded(session, f"  asked for: {plural(found['num_nodes'], 'node')} with {asked}")
     if found["offers"]:
-        _say(session, f"  offers that fit: {found['offers']}, ranked once")
+        say_folded(session, f"  offers that fit: {found['offers']}, ranked once")
     if found["chosen"] is not None:
-        _say(session, f"  chosen: {_offer(session, found['chosen'], now)}")
+        say_folded(session, f"  chosen: {_offer(session, found['chosen'], now)}")
     if found["attempts"]:
         print_attempts(session, found["attempts"], now)
     for number, offer in enumerate(found["next"]):
-        _say(session, f"  {'next' if number == 0 else 'then'}: {_offer(session, offer, now)}")
-    _say(session, f"  cost up to now: {price_text(found['cost'])}")
+        say_folded(session, f"  {'next' if number == 0 else 'then'}: {_offer(session, offer, now)}")
+    say_folded(session, f"  cost up to now: {price_text(found['cost'])}")
     if found["ends_at"] is not None:
-        _say(session, f"  ends in {age(found['ends_at'] - now)}: {found['ends_because']}")
+        say_folded(session, f"  ends in {age(found['ends_at'] - now)}: {found['ends_because']}")
     if found["decisions"]:
         session.say("  decisions:")
     for line in found["decisions"]:
-        _say(session, f"    {age(now - line['at']):>4} ago  {line['message']}")
+        say_folded(session, f"    {age(now - line['at']):>4} ago  {line['message']}")
 
 
 def _offer(session: Session, offer: ExplainedOffer, now: float) -> str:
@@ -55,13 +53,3 @@ def _offer(session: Session, offer: ExplainedOffer, now: float) -> str:
         price += f", a price of {age(now - offer['price_as_of'])} ago"
     reason = f": {offer['reason']}" if offer["reason"] else ""
     return f"{offer['place']} {offer['instance_type']}{spot} ({price}){reason}"
-
-
-def _say(session: Session, text: str) -> None:
-    """Whole sentences, folded at the terminal's width."""
-    bare = text.lstrip()
-    indent = " " * (len(text) - len(bare))
-    for line in textwrap.wrap(
-        bare, max(40, session.width), initial_indent=indent, subsequent_indent=indent + "  "
-    ):
-        session.say(line)

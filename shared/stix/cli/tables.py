@@ -11,7 +11,7 @@ import click
 
 from stix.cli.session import Session
 
-__all__ = ["Column", "output_option", "paint_status", "print_json", "shorten", "table"]
+__all__ = ["Column", "output_option", "paint_status", "print_json", "say_folded", "shorten", "table"]
 
 _LEAST = 8
 _GAP = "  "
@@ -80,6 +80,17 @@ def shorten(text: str, width: int) -> str:
         return text[:width]
     left = (width - 1) // 2
     return f"{text[:left]}..{text[len(text) - (width - left - 2) :]}"
+
+
+def say_folded(session: Session, text: str) -> None:
+    """Sentences, folded at the terminal's width; further lines are indented by two more."""
+    from textwrap import wrap
+
+    bare = text.lstrip()
+    indent = " " * (len(text) - len(bare))
+    room = max(40, session.width)
+    for line in wrap(bare, room, initial_indent=indent, subsequent_indent=indent + "  "):
+        session.say(line)
 
 
 def _paint(session: Session, text: str, column: Column) -> str:

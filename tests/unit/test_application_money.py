@@ -1,0 +1,238 @@
+"""What clusters cost and when they must end: ledger, limits, reports, and the watch over the forgotten."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stix.api.v1 import Lifetime as LifetimeField
+from stix.application import want
+from stix.application.costs import cost_report
+from stix.application.explain import explain_cluster
+from stix.application.ledger import cluster_cost, entries_since, settle_entry
+from stix.application.lifetimes import DELETE_AT_TAG
+from stix.application.settle_cluster import confirm, settle
+from stix.application.sweep import sweep
+from stix.lifecycle.lifetimes import ending_of
+from stix.model.cluster import Cluster, Lifetime
+from stix.model.errors import UnavailableError
+from stix.model.status import ClusterStatus, Wanted
+from stix.ports.compute import MachineState
+from tests.unit.world import ANN, WORKSPACE, ControlPlane
+
+
+def entries(plane: ControlPlane):
+    return list(entries_since(plane.world, WORKSPACE, 0.0))
+
+
+def end(plane: ControlPlane, cluster: Cluster) -> None:
+    settle(plane.world, WORKSPACE, cluster.id)
+    confirm(plane.world, WORKSPACE, cluster.id)
+
+
+# --- the ledger ---
+
+
+def test_price_and_time_are_written_when_machines_start_and_settled_at_their_end(plane):
+    cluster = plane.bring_up(task={"num_nodes": 2, "resources": {"labels": {"team": "vision"}}})
+    (entry,) = entries(plane)
+    assert (entry.price, entry.count, entry.labels, entry.user) == (1.0, 2, {"team": "vision"}, "ann")
+    assert entry.ended_at is None
+    plane.pass_time(1800)
+    assert cluster_cost(plane.world, cluster) == pytest.approx(1.0)
+    want.take_down(plane.world, ANN, "train", purge=False, key=None)
+    end(plane, cluster)
+    plane.pass_time(7200)
+    (entry,) = entries(plane)
+    assert entry.ended_at - entry.started_at == 1800
+    assert entry.cost(plane.clock.now()) == pytest.approx(1.0)
+
+
+def test_stopped_time_costs_nothing_and_every_start_is_an_entry(plane):
+    cluster = plane.bring_up()
+    plane.pass_time(600)
+    want.stop_cluster(plane.world, ANN, "train", key=None)
+    end(plane, cluster)
+    plane.pass_time(3600)
+    assert cluster_cost(plane.world, cluster) == pytest.approx(600 / 3600)
+    want.start_cluster(plane.world, ANN, "train", None, key=None)
+    settle(plane.world, WORKSPACE, cluster.id)
+    plane.pass_time(300)
+    assert sorted(entry.period for entry in entries(plane)) == [1, 2]
+    assert cluster_cost(plane.world, cluster) == pytest.approx(900 / 3600)
+
+
+def test_entry_is_settled_once_when_it_is_settled_again(plane):
+    cluster = plane.bring_up()
+    (intent,) = plane.intents(cluster)
+    plane.pass_time(60)
+    settle_entry(plane.world, intent, "first")
+    plane.pass_time(60)
+    settle_entry(plane.world, intent, "second")
+    (entry,) = entries(plane)
+    assert (entry.reason, entry.ended_at - entry.started_at) == ("first", 60)
+
+
+def test_entry_ends_when_the_provider_took_all_machines(plane):
+    cluster = plane.bring_up()
+    (machine,) = plane.compute.machines
+    plane.compute.become(machine, MachineState.TERMINATED, "preempted")
+    plane.pass_time(700)
+    settle(plane.world, WORKSPACE, cluster.id)
+    (entry,) = entries(plane)
+    assert entry.ended_at is not None
+
+
+def test_open_entry_is_settled_by_the_sweep_when_its_creation_is_over(plane, monkeypatch):
+    cluster = plane.bring_up()
+    monkeypatch.setattr("stix.application.end_machines.settle_entry", lambda *a, **k: None)
+    want.take_down(plane.world, ANN, "train", purge=False, key=None)
+    end(plane, cluster)
+    assert entries(plane)[0].ended_at is None
+    plane.pass_time(86400)
+    sweep(plane.world)
+    assert entries(plane)[0].ended_at is not None
+
+
+def test_report_counts_only_its_window(plane):
+    cluster = plane.bring_up()
+    plane.pass_time(10 * 86400)
+    report = cost_report(plane.world, WORKSPACE, days=2)
+    (line,) = report["lines"]
+    assert (line["seconds"], line["cost"]) == (2 * 86400, pytest.approx(48.0))
+    want.take_down(plane.world, ANN, "train", purge=False, key=None)
+    end(plane, cluster)
+    plane.pass_time(3 * 86400)
+    assert cost_report(plane.world, WORKSPACE, days=2)["lines"] == []
+    assert len(cost_report(plane.world, WORKSPACE, days=30)["lines"]) == 1
+
+
+# --- limits ---
+
+
+def limited(plane: ControlPlane, **limits):
+    return plane.bring_up(lifetime=LifetimeField(**limits))
+
+
+def sweep_at(plane: ControlPlane, seconds: float) -> Cluster:
+    """Beat so often that the agents stay heard of."""
+    end_at = plane.clock.now() + seconds
+    while plane.clock.now() < end_at:
+        plane.pass_time(min(120.0, end_at - plane.clock.now()))
+        plane.report(plane.cluster(), idle_since=None)
+        sweep(plane.world)
+        if plane.cluster().wanted is Wanted.ABSENT:
+            break
+    return plane.cluster()
+
+
+def test_cluster_goes_down_when_it_lived_long_enough(plane):
+    cluster = limited(plane, max_lifetime_seconds=3600)
+    assert sweep_at(plane, 3300).wanted is Wanted.UP
+    gone = sweep_at(plane, 900)
+    assert gone.wanted is Wanted.ABSENT
+    assert "max_lifetime" in gone.reason
+    tags = plane.compute.requests[0].tags
+    assert tags[DELETE_AT_TAG] == str(int(cluster.created_at + 3600))
+
+
+def test_cluster_goes_down_when_it_cost_enough(plane):
+    limited(plane, max_cost=0.5)
+    assert sweep_at(plane, 1500).wanted is Wanted.UP
+    gone = sweep_at(plane, 900)
+    assert gone.wanted is Wanted.ABSENT
+    assert "max_cost" in gone.reason
+
+
+def test_tasks_own_max_cost_counts(plane):
+    cluster = plane.bring_up(task={"max_cost": 3})
+    assert cluster.lifetime == Lifetime(max_cost=3)
+
+
+def test_stopped_cluster_goes_when_it_was_stopped_long_enough(plane):
+    cluster = limited(plane, delete_after_seconds=7200)
+    want.stop_cluster(plane.world, ANN, "train", key=None)
+    end(plane, cluster)
+    plane.pass_time(7100)
+    sweep(plane.world)
+    assert plane.cluster().wanted is Wanted.STOPPED
+    plane.pass_time(200)
+    sweep(plane.world)
+    assert plane.cluster().wanted is Wanted.ABSENT
+
+
+@given(
+    spent=st.floats(0, 100),
+    rate=st.floats(0, 100),
+    age=st.floats(0, 1e6),
+    max_cost=st.none() | st.floats(0.01, 100),
+    max_lifetime=st.none() | st.floats(1, 1e6),
+)
+def test_ending_never_lets_a_cluster_pass_its_limits(spent, rate, age, max_cost, max_lifetime):
+    cluster = Cluster(
+        workspace="w",
+        id="c",
+        name="n",
+        status=ClusterStatus.UP,
+        since=0,
+        created_at=0,
+        num_nodes=1,
+        lifetime=Lifetime(max_cost=max_cost, max_lifetime=max_lifetime),
+    )
+    ending = ending_of(cluster, spent=spent, rate=rate, now=age)
+    if ending is None:
+        assert max_lifetime is None
+        assert max_cost is None or (spent < max_cost and rate == 0)
+        return
+    if max_lifetime is not None:
+        assert ending.at <= max_lifetime
+    if max_cost is not None and rate > 0:
+        cost = spent + max(0.0, ending.at - age) / 3600 * rate
+        assert cost <= max(spent, max_cost) * (1 + 1e-6)
+
+
+# --- explain, and what is forgotten ---
+
+
+def test_explanation_tells_what_was_tried_what_it_cost_and_when_it_ends(plane):
+    plane.compute.full = {"a"}
+    plane.launch(lifetime=LifetimeField(max_lifetime_seconds=3600))
+    plane.rank(plane.cluster())
+    assert plane.create(plane.cluster()) == "REFUSED"
+    told = explain_cluster(plane.world, plane.cluster())
+    assert [attempt["outcome"] for attempt in told["attempts"]] == ["no_capacity"]
+    assert [offer["place"] for offer in told["next"]] == ["fake/north/b"]
+    assert told["chosen"] is None
+    assert plane.create(plane.cluster()) == "CREATED"
+    plane.pass_time(900)
+    told = explain_cluster(plane.world, plane.cluster())
+    assert told["chosen"]["place"] == "fake/north/b"
+    assert "number 2 of 2" in told["chosen"]["reason"]
+    assert told["cost"] == pytest.approx(0.5)
+    assert told["ends_at"] == plane.cluster().created_at + 3600
+    assert any("refused: full" in line["message"] for line in told["decisions"])
+
+
+def test_forgotten_machines_are_ended_when_their_cloud_is_back(plane, monkeypatch):
+    plane.bring_up()
+    gone = UnavailableError("the cloud is away")
+    real = plane.compute.describe
+
+    def away(*_):
+        raise gone
+
+    monkeypatch.setattr(plane.compute, "describe", away)
+    want.take_down(plane.world, ANN, "train", purge=True, key=None)
+    assert len(plane.compute.alive()) == 1
+    for _ in range(3):
+        plane.pass_time(600)
+        sweep(plane.world)
+    assert len(plane.compute.alive()) == 1
+    monkeypatch.setattr(plane.compute, "describe", real)
+    for _ in range(8):
+        plane.pass_time(600)
+        sweep(plane.world)
+    assert plane.compute.alive() == []
+    assert entries(plane)[0].ended_at is not None
+    assert "TombstoneClosed" in plane.events.names()
