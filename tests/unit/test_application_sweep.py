@@ -14,6 +14,7 @@ from stix.model.errors import UnavailableError
 from stix.model.status import ClusterStatus, IntentStatus, JobStatus, NodeStatus, OperationStatus, Wanted
 from stix.ports.compute import GangRequest
 from stix.ports.state_store import Item, Key, VersionConflictError
+from tests.benchmarks.launching import sweep_reads
 from tests.unit.world import ANN, WORKSPACE, ControlPlane
 
 FAILURE = {"Error": "BoomError", "Cause": "it broke"}
@@ -329,3 +330,8 @@ def test_capacity_of_the_limits_is_respected_when_they_are_changed(tmp_path):
 
     assert create(world, WORKSPACE, plane.cluster().id)["boot_seconds"] == 5
     plane.close()
+
+
+def test_sweep_reads_what_is_due_and_not_what_is_there(plane):
+    reads, _ = sweep_reads(plane.store, plane, clusters=2000, due=50)
+    assert reads <= 200

@@ -1,0 +1,143 @@
+"""A launch that is refused everywhere, and a sweep over a table that is full of clusters."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stix.application import create_machines
+from stix.application.records import put
+from stix.application.sweep import sweep
+from stix.model.cluster import Cluster, Heartbeat
+from stix.model.offer import Offer
+from stix.model.status import ClusterStatus
+from stix.ports.state_store import Item, Key, Page
+from tests.unit.world import ControlPlane, offer
+
+from .figures import Record
+
+_REGIONS = 20
+_CLUSTERS = 100_000
+_DUE = 50
+
+
+def measure(record: Record) -> None:
+    with tempfile.TemporaryDirectory(prefix="stix-bench-") as folder:
+        _walk(record, Path(folder, "walk"))
+        _sweep(record, Path(folder, "sweep"))
+
+
+def _walk(record: Record, folder: Path) -> None:
+    """Every region of one accelerator refuses: the choices alone, and all of it with its writes."""
+    zones = [f"{number:02d}" for number in range(_REGIONS)]
+    plane = ControlPlane(folder, [offer(zone, 1 + number / 100) for number, zone in enumerate(zones)])
+    plane.compute.full = set(zones)
+    choosing = 0.0
+    choose = create_machines.choose
+
+    def timed(*arguments: Any) -> Any:
+        nonlocal choosing
+        began = time.process_time()
+        found = choose(*arguments)
+        choosing += time.process_time() - began
+        return found
+
+    create_machines.choose = timed
+    try:
+        plane.launch("warm")
+        _exhaust(plane, "warm")
+        plane.pass_time(7 * 86400)
+        choosing = 0.0
+        plane.launch("cold")
+        began = time.process_time()
+        _exhaust(plane, "cold")
+        whole = time.process_time() - began
+    finally:
+        create_machines.choose = choose
+        plane.close()
+    record.add("walk_choices", choosing * 1000)
+    record.add("walk", whole / _REGIONS * 1000)
+
+
+def _exhaust(plane: ControlPlane, name: str) -> None:
+    plane.rank(plane.cluster(name))
+    while plane.create(plane.cluster(name)) != "EXHAUSTED":
+        pass
+
+
+class CountingStore:
+    """Counts the items that the store answers with."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.read = 0
+
+    def get(self, key: Key) -> Item | None:
+        self.read += 1
+        found: Item | None = self._store.get(key)
+        return found
+
+    def get_many(self, keys: Sequence[Key]) -> Any:
+        self.read += len(keys)
+        return self._store.get_many(keys)
+
+    def children(self, *arguments: Any, **options: Any) -> Page:
+        page: Page = self._store.children(*arguments, **options)
+        self.read += len(page.items)
+        return page
+
+    def list(self, *arguments: Any, **options: Any) -> Page:
+        page: Page = self._store.list(*arguments, **options)
+        self.read += len(page.items)
+        return page
+
+    def due(self, *arguments: Any, **options: Any) -> Any:
+        found = self._store.due(*arguments, **options)
+        self.read += len(found)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def sweep_reads(store: Any, plane: ControlPlane, *, clusters: int, due: int) -> tuple[int, float]:
+    """Fill ``store`` with clusters that are up, ``due`` of them due now; items and CPU-ms of one sweep."""
+    now = plane.clock.now()
+    writes = []
+    for number in range(clusters):
+        cluster = Cluster(
+            workspace="team",
+            id=f"c-{number:06d}",
+            name=f"n-{number}",
+            status=ClusterStatus.UP,
+            since=now,
+            created_at=now,
+            num_nodes=1,
+            offer=Offer(cloud="fake", region="r", instance_type="t", vcpus=1, memory_gib=1, price=1),
+            due_at=now - 1 if number < due else now + 3600,
+        )
+        beat = Heartbeat(workspace="team", cluster_id=cluster.id, rank=0, last_seen=now, idle_since=None)
+        writes += [put(cluster), put(beat)]
+        if len(writes) == 100:
+            store.transact(writes)
+            writes = []
+    if writes:
+        store.transact(writes)
+    counting = CountingStore(store)
+    world = replace(plane.world, store=counting)
+    began = time.process_time()
+    looked = sweep(world)["looked_at"]
+    assert looked["cluster"] == due, looked
+    return counting.read, (time.process_time() - began) * 1000
+
+
+def _sweep(record: Record, folder: Path) -> None:
+    plane = ControlPlane(folder)
+    reads, cpu = sweep_reads(plane.store, plane, clusters=_CLUSTERS, due=_DUE)
+    plane.close()
+    record.add("sweep_reads", reads)
+    record.add("sweep_cpu", cpu)
