@@ -1,9 +1,8 @@
-"""Build the Lambda layers without Docker: wheels for the functions' platform; ``core`` has the package too.
+"""Build the Lambda layers without Docker: wheels for the functions' platform plus the ``stix`` package.
 
-``python layers/build.py [--host]`` downloads what ``layers/<name>/requirements.txt`` pins, without what
-``leave_out.txt`` beside it names, once per content of these files, and assembles
-``.build/layers/<name>-<target>/python``. Synthesis assembles again from the downloaded part alone, so that it
-needs no network and never carries an old copy of the package.
+``python layers/build.py [--host]`` downloads what ``layers/<name>/requirements.txt`` pins, once per content
+of that file, and assembles ``.build/layers/<name>-<target>/python``. Synthesis assembles again from the
+downloaded part alone, so that it needs no network and never carries an old copy of the package.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ __all__ = ["LAYERS", "TARGETS", "MissingLayerError", "assemble", "download"]
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".build" / "layers"
 LAYERS = ("core",)
-"""``core`` is every function's; another one would hold a cloud's SDK (AWS's comes with the runtime)."""
 TARGETS = {
     # Both tags: some projects publish only the one, some only the other.
     "arm64": (
@@ -80,7 +78,7 @@ def download(layer: str, target: str, *, build: Path = BUILD) -> Path:
             str(staged),
         ]
         subprocess.run(command, check=True)
-        _prune(staged, _leave_out(layer))
+        _prune(staged)
         try:
             staged.rename(wheels)
         except OSError:
@@ -105,15 +103,14 @@ def assemble(layer: str, target: str, *, build: Path = BUILD) -> Path:
     asset = build / f"{layer}-{target}"
     stamp = build / f"{layer}-{target}.sha256"
     source = package_source()
-    files = list(package_files(source)) if layer == "core" else []
-    digest = _digest(source, files, wheels.name)
+    digest = _digest(source, wheels.name)
     with _locked(build / f".{layer}-{target}.lock"):
         if asset.is_dir() and stamp.is_file() and stamp.read_text() == digest:
             return asset
         stamp.unlink(missing_ok=True)
         shutil.rmtree(asset, ignore_errors=True)
         shutil.copytree(wheels, asset / "python")
-        for path in files:
+        for path in package_files(source):
             destination = asset / "python" / "stix" / path.relative_to(source)
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, destination)
@@ -133,7 +130,6 @@ def package_files(source: Path) -> Iterator[Path]:
 
 def _wheels(layer: str, target: str, build: Path) -> Path:
     content = (ROOT / "layers" / layer / "requirements.txt").read_bytes()
-    content += "\n".join(_leave_out(layer)).encode()
     python = f"{sys.version_info.major}.{sys.version_info.minor}" if target == "host" else ""
     key = hashlib.sha256(
         content + repr((TARGETS[target], python, sorted(WHEEL_LEAVES_OUT))).encode()
@@ -141,29 +137,15 @@ def _wheels(layer: str, target: str, build: Path) -> Path:
     return build / "wheels" / f"{layer}-{target}-{key[:16]}"
 
 
-def _leave_out(layer: str) -> list[str]:
-    """Globs below the layer's packages that nothing imports at run time; a line that begins with # is a
-    reason."""
-    file = ROOT / "layers" / layer / "leave_out.txt"
-    lines = file.read_text().splitlines() if file.is_file() else []
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-
-
-def _digest(source: Path, files: list[Path], wheels: str) -> str:
+def _digest(source: Path, wheels: str) -> str:
     digest = hashlib.sha256(wheels.encode())
-    for path in files:
+    for path in package_files(source):
         digest.update(f"\0{path.relative_to(source)}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def _prune(tree: Path, leave_out: list[str]) -> None:
-    for pattern in leave_out:
-        for path in tree.glob(pattern):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+def _prune(tree: Path) -> None:
     for folder, folders, names in os.walk(tree, topdown=True):
         for name in [name for name in folders if name in WHEEL_LEAVES_OUT]:
             shutil.rmtree(Path(folder, name))

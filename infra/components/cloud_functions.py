@@ -22,10 +22,8 @@ __all__ = ["CloudFunctions"]
 
 _SECONDS = 110
 """Below the 115 for which its caller waits."""
-_OWN_SDK = ("azure", "gcp", "kubernetes")
-_MEMORY_MIB = {"aws": 512, "azure": 1024, "gcp": 1769, "kubernetes": 1024}
-"""Memory buys processor time: google-cloud-compute takes two to three CPU seconds to import, and from
-1,769 MiB on a function has a whole processor."""
+_MEMORY_MIB = 512
+"""The SDK's import is most of a cold start, and memory buys processor time."""
 
 
 class CloudFunctions(Construct):
@@ -46,16 +44,6 @@ class CloudFunctions(Construct):
         self._deployment = deployment
         self.functions: dict[str, WorkerFunction] = {}
         for cloud, config in sorted(clouds.items()):
-            layers: list[lambda_.LayerVersion] = [package]
-            if cloud in _OWN_SDK:
-                layers.append(
-                    PackageLayer(
-                        self,
-                        f"{cloud.capitalize()}Sdk",
-                        folder=assets.layer(cloud),
-                        description=f"The SDK of {cloud}.",
-                    )
-                )
             function = WorkerFunction(
                 self,
                 cloud.capitalize(),
@@ -63,8 +51,8 @@ class CloudFunctions(Construct):
                 name=f"cloud-{cloud}",
                 package="cloud",
                 code=lambda_.Code.from_asset(assets.function("cloud")),
-                layers=layers,
-                memory_mib=_MEMORY_MIB[cloud],
+                layers=[package],
+                memory_mib=_MEMORY_MIB,
                 timeout_seconds=_SECONDS,
                 environment={
                     "STIX_CLOUD": cloud,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from stix.api import v1
+from stix.api import v1, v1_reports
 
 __all__ = ["ERROR_CODES", "OPERATION_CODES", "ROUTES", "Query", "Route"]
 
@@ -87,7 +87,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/costs",
         "costs",
         "What clusters cost, those that ended too.",
-        v1.CostReport,
+        v1_reports.CostReport,
         query=(Query("days", "How many days back.", "integer", lowest=1, most=366, default=30),),
         errors=(400,),
     ),
@@ -211,7 +211,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/clusters/{name}/explain",
         "explain",
         "Why a cluster is what it is: what was tried, what comes next, what it costs.",
-        v1.Explanation,
+        v1_reports.Explanation,
         errors=(404,),
     ),
     Route(

@@ -19,12 +19,7 @@ from stix.ports.surroundings import Clock
 
 __all__ = ["ConnectedClouds", "connect_clouds", "read_clouds"]
 
-_SDKS = {
-    "aws": "botocore",
-    "azure": "azure.mgmt.compute",
-    "gcp": "google.cloud.compute_v1",
-    "kubernetes": "kubernetes",
-}
+_SDKS = {"aws": "botocore"}
 
 
 @dataclass(frozen=True, slots=True)
