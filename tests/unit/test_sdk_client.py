@@ -29,9 +29,8 @@ def client(api: ScriptedApi):
 
 @pytest.mark.parametrize("name", responses.__all__)
 def test_response_shape_has_the_fields_of_the_api_model(name: str) -> None:
-    assert set(get_type_hints(getattr(responses, name))) == set(
-        getattr(v1, name, None) or getattr(v1_reports, name).model_fields
-    )
+    model = getattr(v1, name, None) or getattr(v1_reports, name)
+    assert set(get_type_hints(getattr(responses, name))) == set(model.model_fields)
 
 
 def test_calls_carry_the_token_and_reads_carry_no_idempotency_key(api: ScriptedApi, client: Client) -> None:
