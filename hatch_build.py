@@ -13,6 +13,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 class AgentArchiveHook(BuildHookInterface):
     """Adds ``stix/agent/agent.pyz``; the modules that are in it are left out by ``exclude``."""
 
+    _folder: tempfile.TemporaryDirectory[str] | None = None
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if self.target_name != "wheel" or version == "editable":
             return
@@ -22,6 +24,11 @@ class AgentArchiveHook(BuildHookInterface):
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        archive = Path(tempfile.mkdtemp(prefix="stix-wheel-"), "agent.pyz")
+        self._folder = tempfile.TemporaryDirectory(prefix="stix-wheel-")
+        archive = Path(self._folder.name, "agent.pyz")
         module.build_archive(archive)
         build_data["force_include"][str(archive)] = "stix/agent/agent.pyz"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()

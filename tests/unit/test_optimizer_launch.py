@@ -46,9 +46,7 @@ def catalog(tmp_path: Path) -> Any:
 
 
 def world(catalog: Any, **compute: object) -> Any:
-    clouds = {
-        name: CloudFacts(name, name, discovers=isinstance(one, Discovering)) for name, one in compute.items()
-    }
+    clouds = {name: CloudFacts(name, discovers=isinstance(one, Discovering)) for name, one in compute.items()}
     clock = SimpleNamespace(now=lambda: 10.0)
     return SimpleNamespace(compute=compute, clouds=clouds, unusable={}, catalog=catalog, clock=clock)
 

@@ -25,7 +25,6 @@ def cost_report(world: World, workspace: str, *, days: int) -> dict[str, Any]:
         if len(lines) >= _MOST_ENTRIES:
             truncated = True
             break
-        seconds = max(0.0, (entry.ended_at or now) - max(entry.started_at, since))
         lines.append(
             {
                 "cluster": entry.cluster_name,
@@ -42,8 +41,8 @@ def cost_report(world: World, workspace: str, *, days: int) -> dict[str, Any]:
                 "price_as_of": entry.price_as_of,
                 "started_at": entry.started_at,
                 "ended_at": entry.ended_at,
-                "seconds": seconds,
-                "cost": seconds / 3600.0 * entry.price * entry.count,
+                "seconds": entry.seconds(now, since=since),
+                "cost": entry.cost(now, since=since),
             }
         )
     return {"since": since, "until": now, "lines": lines, "truncated": truncated}

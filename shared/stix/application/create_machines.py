@@ -8,10 +8,7 @@ from stix.application.end_machines import end_intent, join_reference
 from stix.application.ledger import open_entry
 from stix.application.lifetimes import lifetime_tags
 from stix.application.next_offer import Choice, choose, intent_token
-from stix.application.offering_health import (
-    record_accepted,
-    record_refusal,
-)
+from stix.application.offering_health import record_accepted, record_refusal
 from stix.application.operations import note
 from stix.application.places import remember_place
 from stix.application.planning import accelerators_text, plan, read_plan, store_plan
@@ -120,16 +117,7 @@ def _note_choice(world: World, cluster: Cluster, choice: Choice) -> Cluster:
     outcome of others has to be waited for."""
     now = world.clock.now()
     skipped = tuple(
-        Attempt(
-            at=now,
-            place=skip.offer.place,
-            instance_type=skip.offer.instance_type,
-            outcome="skipped",
-            reason=skip.reason,
-            spot=skip.offer.spot,
-            price=skip.offer.price,
-            until=skip.until,
-        )
+        _attempt(skip.offer, at=now, outcome="skipped", reason=skip.reason, until=skip.until)
         for skip in choice.skipped
     )
 
@@ -181,16 +169,7 @@ def refuse_attempt(world: World, cluster: Cluster, outcome: str, reason: str) ->
         if intent_item is not None:
             intent = load(Intent, intent_item)
             offer, since = intent.offer, intent.created_at
-        attempt = Attempt(
-            at=now,
-            place=offer.place if offer else "",
-            instance_type=offer.instance_type if offer else "",
-            outcome=str(outcome),
-            reason=reason,
-            spot=offer.spot if offer else False,
-            price=offer.price if offer else 0.0,
-            seconds=now - since,
-        )
+        attempt = _attempt(offer, at=now, outcome=str(outcome), reason=reason, seconds=now - since)
         return current.changed(
             attempt=current.attempt + 1,
             cursor=current.cursor + 1,
@@ -201,6 +180,14 @@ def refuse_attempt(world: World, cluster: Cluster, outcome: str, reason: str) ->
         )
 
     update(world, Cluster, cluster_key(cluster.workspace, cluster.id), change)
+
+
+def _attempt(offer: Offer | None, **what: Any) -> Attempt:
+    if offer is None:
+        return Attempt(place="", instance_type="", **what)
+    return Attempt(
+        place=offer.place, instance_type=offer.instance_type, spot=offer.spot, price=offer.price, **what
+    )
 
 
 def _launching(cluster: Cluster) -> bool:

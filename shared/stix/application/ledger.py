@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stix.application.records import child_records, cursor_of_request, get_cluster, load, save
+from stix.application.records import child_records, get_cluster, load, save
 from stix.application.world import World
 from stix.model.cluster import Cluster, Intent
 from stix.model.errors import NotFoundError
@@ -39,8 +39,8 @@ def reopen_entry(world: World, cluster: Cluster, intent: Intent) -> None:
         _write(world, cluster, intent, period=len(entries) + 1, started_at=world.clock.now())
 
 
-def settle_entry(world: World, intent: Intent, reason: str, *, at: float | None = None) -> None:
-    """Its machines do not run any more, on the provider's word, since ``at`` (now where nobody knows).
+def settle_entry(world: World, intent: Intent, reason: str) -> None:
+    """Its machines do not run any more, on the provider's word.
 
     Idempotent. Machines whose creation was never recorded are entered first, since the intent was written.
     """
@@ -54,7 +54,7 @@ def settle_entry(world: World, intent: Intent, reason: str, *, at: float | None 
     last = entries[-1]
     if last.ended_at is not None:
         return
-    ended_at = max(last.started_at, world.clock.now() if at is None else at)
+    ended_at = max(last.started_at, world.clock.now())
     try:
         save(world, last.changed(ended_at=ended_at, reason=reason[:200], due_at=None))
     except VersionConflictError:
@@ -76,14 +76,13 @@ def running_rate(cluster: Cluster) -> float:
 def entries_since(world: World, workspace: str, since: float) -> Iterator[LedgerEntry]:
     """Entries that ran after ``since``: those still open first, then settled ones, newest first.
 
-    One index query a page of a hundred. A settled entry that began more than its own length before ``since``
-    is not looked for: entries are read until one began 35 days before it.
+    One index query a page of a hundred. Settled entries are read back to those that began 35 days before
+    ``since``: one that ran for longer, and ended since, is not found.
     """
     after: str | None = None
     horizon = since - 35 * 86400.0
     while True:
-        with cursor_of_request(after):
-            page = world.store.list(workspace, LedgerEntry.kind, after=after, limit=100)
+        page = world.store.list(workspace, LedgerEntry.kind, after=after, limit=100)
         for item in page.items:
             entry = load(LedgerEntry, item)
             if entry.ended_at is not None and entry.started_at < horizon:

@@ -56,7 +56,6 @@ def choose(world: World, cluster: Cluster, ranked: Sequence[RankedOffer]) -> Cho
     """
     now = world.clock.now()
     skipped: list[Skip] = []
-    indices: list[int] = []
     patient = now - cluster.busy_since < _MOST_BUSY_SECONDS if cluster.busy_since else True
     for start in range(cluster.cursor, len(ranked), _AT_ONCE):
         part = [entry.offer for entry in ranked[start : start + _AT_ONCE]]
@@ -70,11 +69,9 @@ def choose(world: World, cluster: Cluster, ranked: Sequence[RankedOffer]) -> Cho
             if judgement.verdict is Verdict.BUSY and patient:
                 return Choice(None, tuple(skipped), busy=True)
             skipped.append(Skip(part[number], judgement.reason, judgement.until))
-            indices.append(start + number)
-    if not skipped:
-        return Choice(None)
-    soonest = min(range(len(skipped)), key=lambda at: skipped[at].until)
-    if cluster.insisted:
+    if cluster.insisted or not skipped:
         return Choice(None, tuple(skipped))
-    others = tuple(one for at, one in enumerate(skipped) if at != soonest)
-    return Choice(indices[soonest], others, insisted=True)
+    soonest = min(range(len(skipped)), key=lambda at: skipped[at].until)
+    del skipped[soonest]
+    # Every offer from the cursor on was passed over: their places here are theirs in the ranking.
+    return Choice(cluster.cursor + soonest, tuple(skipped), insisted=True)

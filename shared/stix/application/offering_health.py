@@ -43,14 +43,15 @@ _READ_AT_ONCE = 96
 def judge_offers(world: World, offers: Sequence[Offer], tokens: Sequence[str]) -> list[Judgement]:
     """For each offer whether the creation with that token may ask now. Reads only, a few items an offer."""
     now = world.clock.now()
-    keys = list(dict.fromkeys(key for offer in offers for key in _keys(world, offer)))
+    keys_of = [_keys(world, offer) for offer in offers]
+    keys = list(dict.fromkeys(key for speaking in keys_of for key in speaking))
     items: dict[Key, Item | None] = {}
     for start in range(0, len(keys), _READ_AT_ONCE):
         part = keys[start : start + _READ_AT_ONCE]
         items.update(zip(part, world.store.get_many(part), strict=True))
     return [
-        _worst([judge(_health(items[key]), token, now) for key in _keys(world, offer)])
-        for offer, token in zip(offers, tokens, strict=True)
+        _worst([judge(_health(items[key]), token, now) for key in speaking])
+        for speaking, token in zip(keys_of, tokens, strict=True)
     ]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Hashable
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from stix.application.world import World
 from stix.model.errors import NoOfferError
@@ -16,7 +17,6 @@ from stix.optimizer.from_model import request_of_task
 from stix.optimizer.placements import Placement
 from stix.optimizer.rank import RankedOffer, rank_offers, refusals
 from stix.ports.compute import DiscoversOffers
-from stix.ports.object_store import ObjectStore
 
 __all__ = ["accelerators_text", "plan", "read_plan", "store_plan"]
 
@@ -25,13 +25,9 @@ def plan(world: World, task: Task) -> list[RankedOffer]:
     """Ranked offers, at least one. Raises ``NoOfferError`` that says what was asked and what there is."""
     offers = _offers(world)
     alternatives = task.resources.alternatives()
-    known = _from_catalog(world, task)
-    found = [(number, RankedOffer(placement_offer, reason)) for number, placement_offer, reason in known] + [
-        (number, entry)
-        for number, one in enumerate(alternatives)
-        for entry in rank_offers(one, offers)
-        if _affordable(one, entry.offer)
-    ]
+    found = _from_catalog(world, task)
+    for number, one in enumerate(alternatives):
+        found += [(number, entry) for entry in rank_offers(one, offers) if _affordable(one, entry.offer)]
     if found:
         ordered = task.resources.is_ordered
         found.sort(key=lambda one: (one[0] if ordered else 0, one[1].offer.price))
@@ -70,9 +66,9 @@ def _affordable(asked: Resources, offer: Offer) -> bool:
     return asked.max_hourly_cost is None or offer.price <= asked.max_hourly_cost
 
 
-def _from_catalog(world: World, task: Task) -> list[tuple[int, Offer, str]]:
-    """What the catalog has of the configured clouds that do not say themselves what they offer: the
-    alternative's number, the offer, and why it has its rank."""
+def _from_catalog(world: World, task: Task) -> list[tuple[int, RankedOffer]]:
+    """What the catalog has of the configured clouds that do not say themselves what they offer, each with the
+    number of its alternative."""
     clouds = frozenset(name for name, facts in world.clouds.items() if not facts.discovers)
     if world.catalog is None or not clouds:
         return []
@@ -85,7 +81,7 @@ def _from_catalog(world: World, task: Task) -> list[tuple[int, Offer, str]]:
     except NoOfferError:
         return []
     head = found.tasks[0].ranking.head
-    return [(entry.placement.alternative, _offer(entry.placement), entry.reason) for entry in head]
+    return [(one.placement.alternative, RankedOffer(_offer(one.placement), one.reason)) for one in head]
 
 
 def _offer(placement: Placement) -> Offer:
@@ -136,23 +132,10 @@ def store_plan(world: World, workspace: str, cluster_id: str, ranked: list[Ranke
 
 def read_plan(world: World, key: str) -> tuple[RankedOffer, ...]:
     """The ranked offers of a stored plan. It never changes, so the next attempt finds it in memory."""
-    return _stored_plan(_ByIdentity(world.objects), key)
-
-
-@dataclass(frozen=True, eq=False)
-class _ByIdentity:
-    """Tells stores apart in a cache's key."""
-
-    objects: ObjectStore
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByIdentity) and self.objects is other.objects
-
-    def __hash__(self) -> int:
-        return id(self.objects)
+    return _stored_plan(cast(Hashable, world.objects), key)
 
 
 @lru_cache(maxsize=32)
-def _stored_plan(store: _ByIdentity, key: str) -> tuple[RankedOffer, ...]:
-    document = json.loads(store.objects.get(key))
+def _stored_plan(objects: Any, key: str) -> tuple[RankedOffer, ...]:
+    document = json.loads(objects.get(key))
     return tuple(RankedOffer(Offer.model_validate(e["offer"]), e["reason"]) for e in document["offers"])

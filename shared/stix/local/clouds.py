@@ -111,15 +111,8 @@ def _problem(
             "Start the control plane at an address that they reach with `stix api start --public-url URL`, or"
             " put it into your AWS account with `stix deploy`.",
         )
-    if not _installed(_SDKS[about.name]):
+    if find_spec(_SDKS[about.name]) is None:
         return CloudProblem(
             "its SDK is not installed", f"Install it with: pip install 'stix-cloud[{about.extra}]'"
         )
     return None
-
-
-def _installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False  # its parent package is not there

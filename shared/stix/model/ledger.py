@@ -32,10 +32,11 @@ class LedgerEntry(Record):
     ended_at: float | None = None
     reason: str = ""
 
-    def seconds(self, now: float) -> float:
-        """Of one machine, until ``now`` where it still runs."""
-        return max(0.0, (now if self.ended_at is None else self.ended_at) - self.started_at)
+    def seconds(self, now: float, *, since: float = 0.0) -> float:
+        """Of one machine, from ``since`` on, until ``now`` where it still runs."""
+        until = now if self.ended_at is None else self.ended_at
+        return max(0.0, until - max(self.started_at, since))
 
-    def cost(self, now: float) -> float:
-        """USD of all its machines."""
-        return self.seconds(now) / 3600.0 * self.price * self.count
+    def cost(self, now: float, *, since: float = 0.0) -> float:
+        """USD of all its machines, from ``since`` on."""
+        return self.seconds(now, since=since) / 3600.0 * self.price * self.count

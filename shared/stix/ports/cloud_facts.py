@@ -22,7 +22,6 @@ class CloudFacts:
     Attributes:
         extra: what to install for its SDK, ``stix-cloud[<extra>]``; empty for none.
         stops: machines can be stopped and started again; ``stops_spot``: spot machines too.
-        spot: it has a spot market.
         opens_ports: ``resources.ports`` can be had.
         discovers: offers come from looking (``DiscoversOffers``), not from the catalog.
         refuses_late: a creation that it accepted may still find no capacity; its machines say so then.
@@ -35,11 +34,9 @@ class CloudFacts:
     """
 
     name: str
-    title: str
     extra: str = ""
     stops: bool = False
     stops_spot: bool = False
-    spot: bool = False
     opens_ports: bool = False
     discovers: bool = False
     refuses_late: bool = False

@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import parse_qsl
 from urllib.request import Request, urlopen
 from xml.etree import ElementTree
-from xml.sax.saxutils import escape
 
 import boto3
 import botocore.config
@@ -27,11 +26,11 @@ from moto.ec2.models import ec2_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from tests.providers.aws.replies import compare, error, fleet_xml
 from tests.providers.faults import Faults, Kind
 from tests.providers.hosts import Host
 
 ACCOUNT = "123456789012"
-_XMLNS = "http://ec2.amazonaws.com/doc/2016-11-15/"
 # Refusals of the whole request; all others that a creation meets stand in the fleet's list of errors.
 _REQUEST_CODES = frozenset(
     {
@@ -140,7 +139,7 @@ class AwsServer:
             return self._pass_on(environ, start, body)
         self.calls.append(action)
         if self.faults.take("*", Kind.THROTTLE):
-            return _error(start, "RequestLimitExceeded", "Request limit exceeded.", 503)
+            return error(start, "RequestLimitExceeded", "Request limit exceeded.", 503)
         if environ.get("HTTP_AUTHORIZATION", "").find("/ssm/") >= 0:
             return self._parameter(environ, start, body)
         handler = {
@@ -183,7 +182,7 @@ class AwsServer:
     ) -> Iterable[bytes]:
         script = base64.b64decode(form["LaunchTemplateData.UserData"])
         if len(script) > _FIFTEEN_KB:
-            return _error(start, "InvalidUserData.Malformed", "User data is limited to 16384 bytes", 400)
+            return error(start, "InvalidUserData.Malformed", "User data is limited to 16384 bytes", 400)
         return self._pass_on(environ, start, body)
 
     def _delete_template(
@@ -194,7 +193,7 @@ class AwsServer:
         there = self.client("ec2", region).describe_launch_templates()["LaunchTemplates"]
         if name not in [one["LaunchTemplateName"] for one in there]:
             code = "InvalidLaunchTemplateName.NotFoundException"
-            return _error(start, code, f"There is no launch template {name}", 400)
+            return error(start, code, f"There is no launch template {name}", 400)
         return self._pass_on(environ, start, body)
 
     def _create_fleet(
@@ -205,10 +204,10 @@ class AwsServer:
         fault = self.faults.take("CreateFleet", Kind.REFUSE)
         if fault is not None and fault.code in _REQUEST_CODES:
             status = 503 if fault.code in _THROTTLED | {"Unavailable", "InternalError"} else 400
-            return _error(start, fault.code, f"The provider says {fault.code}.", status)
+            return error(start, fault.code, f"The provider says {fault.code}.", status)
         earlier = self._fleets.get(token)
         if earlier is not None and earlier.asked != asked:
-            return _error(
+            return error(
                 start,
                 "IdempotentParameterMismatch",
                 "The request uses the same client token as a previous, but non-identical request",
@@ -248,7 +247,7 @@ class AwsServer:
         if not code and self.room is not None and self.room < least:
             code = "InsufficientInstanceCapacity"
         if code:
-            return _Fleet(asked, _fleet_xml(errors=[(kind, subnet, code) for kind, subnet in overrides]))
+            return _Fleet(asked, fleet_xml(errors=[(kind, subnet, code) for kind, subnet in overrides]))
         kind, subnet = overrides[0]
         more: dict[str, Any] = {"InstanceMarketOptions": {"MarketType": "spot"}} if market == "spot" else {}
         name = form["LaunchTemplateConfigs.1.LaunchTemplateSpecification.LaunchTemplateName"]
@@ -277,7 +276,7 @@ class AwsServer:
                 self.machines[machine_id] = host
                 host.power_on()
         lifecycle = "spot" if market == "spot" else "on-demand"
-        return _Fleet(asked, _fleet_xml(instances=[(kind, lifecycle, ids)]), ids)
+        return _Fleet(asked, fleet_xml(instances=[(kind, lifecycle, ids)]), ids)
 
     def _template(self, region: str, name: str) -> dict[str, Any]:
         versions = self.client("ec2", region).describe_launch_template_versions(LaunchTemplateName=name)
@@ -300,9 +299,9 @@ class AwsServer:
             state = self._instance(machine_id, region)._state.name
             shown = self._changing.get(machine_id, (state, ""))[0]
             if action != "TerminateInstances" and shown in ("terminated", "shutting-down"):
-                return _error(start, "IncorrectInstanceState", f"{machine_id} is {shown}", 400)
+                return error(start, "IncorrectInstanceState", f"{machine_id} is {shown}", 400)
             if action == "StartInstances" and shown not in ("stopped", "pending", "running"):
-                return _error(start, "IncorrectInstanceState", f"{machine_id} is {shown}", 400)
+                return error(start, "IncorrectInstanceState", f"{machine_id} is {shown}", 400)
             if shown != through[1]:
                 self._changing[machine_id] = through
             if machine_id in self.machines:
@@ -344,7 +343,7 @@ class AwsServer:
     def _check_reply(self, operation: str, xml: str) -> None:
         """Every element of a reply that was written here stands in EC2's own model."""
         shape = self._model.operation_model(operation).output_shape
-        _compare(ElementTree.fromstring(xml), shape, operation, self.violations)
+        compare(ElementTree.fromstring(xml), shape, operation, self.violations)
 
     # --- the metadata service ---
 
@@ -380,52 +379,3 @@ def _types(region: str) -> list[dict[str, Any]]:
     from moto.ec2.models.instance_types import INSTANCE_TYPES
 
     return list(INSTANCE_TYPES.values())
-
-
-def _fleet_xml(
-    *,
-    instances: Iterable[tuple[str, str, list[str]]] = (),
-    errors: Iterable[tuple[str, str, str]] = (),
-) -> str:
-    made = "".join(
-        f"<item><lifecycle>{market}</lifecycle><instanceIds>"
-        + "".join(f"<item>{one}</item>" for one in ids)
-        + f"</instanceIds><instanceType>{kind}</instanceType></item>"
-        for kind, market, ids in instances
-    )
-    refused = "".join(
-        f"<item><launchTemplateAndOverrides><overrides><instanceType>{kind}</instanceType>"
-        f"<subnetId>{subnet}</subnetId></overrides></launchTemplateAndOverrides>"
-        f"<lifecycle>on-demand</lifecycle><errorCode>{code}</errorCode>"
-        f"<errorMessage>{escape(f'The provider says {code}')}</errorMessage></item>"
-        for kind, subnet, code in errors
-    )
-    return (
-        f'<?xml version="1.0" encoding="UTF-8"?><CreateFleetResponse xmlns="{_XMLNS}">'
-        "<requestId>r</requestId>"
-        f"<fleetId>fleet-1</fleetId><errorSet>{refused}</errorSet><fleetInstanceSet>{made}</fleetInstanceSet>"
-        "</CreateFleetResponse>"
-    )
-
-
-def _error(start: Callable[..., Any], code: str, words: str, status: int) -> list[bytes]:
-    start(f"{status} Error", [("Content-Type", "text/xml")])
-    return [
-        f"<Response><Errors><Error><Code>{code}</Code><Message>{escape(words)}</Message></Error></Errors>"
-        "<RequestID>r</RequestID></Response>".encode()
-    ]
-
-
-def _compare(element: Any, shape: Any, where: str, violations: list[str]) -> None:
-    members = getattr(shape, "members", {})
-    names = {one.serialization.get("name", name): one for name, one in members.items()}
-    for child in element:
-        name = child.tag.rpartition("}")[2]
-        if name == "requestId":
-            continue
-        if shape.type_name == "list":
-            _compare(child, shape.member, f"{where}.{name}", violations)
-        elif name not in names:
-            violations.append(f"{where}.{name} is not in the model")
-        else:
-            _compare(child, names[name], f"{where}.{name}", violations)

@@ -64,12 +64,10 @@ def _find(environ: Mapping[str, str], home: str) -> str:
 
 FACTS = CloudFacts(
     name="aws",
-    title="Amazon Web Services",
     extra="aws",
     stops=True,
     # A spot machine of a fleet is a one-time request: EC2 refuses to stop it.
     stops_spot=False,
-    spot=True,
     opens_ports=True,
     quota_family=_family,
     find_credentials=_find,

@@ -8,7 +8,6 @@ __all__ = ["FACTS"]
 
 FACTS = CloudFacts(
     name="local",
-    title="this computer",
     stops=True,
     discovers=True,
     brings_agent=True,
