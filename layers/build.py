@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +24,9 @@ __all__ = ["LAYERS", "TARGETS", "MissingLayerError", "assemble", "download"]
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".build" / "layers"
-LAYERS = ("core",)
+PACKAGE_LAYER = "core"
+"""Its layer carries ``stix`` too; the others hold a cloud's SDK, for that cloud's function alone."""
+LAYERS = (PACKAGE_LAYER, "azure", "gcp", "kubernetes")
 TARGETS = {
     # Both tags: some projects publish only the one, some only the other.
     "arm64": (
@@ -39,7 +41,8 @@ PACKAGE_LEAVES_OUT = frozenset({"__pycache__", "_bundle", "cli", "local", "sdk"}
 """Parts of ``stix`` that only run on people's machines."""
 
 WHEEL_LEAVES_OUT = frozenset({"__pycache__", "bin", "test", "tests", "INSTALLER", "RECORD", "REQUESTED"})
-"""Nothing imports these at run time; RECORD and its kin differ between builds."""
+"""Nothing imports these at run time; RECORD and its kin differ between builds. What one layer leaves out
+besides stands in its ``leave_out.txt``: a glob below site-packages on each line."""
 
 
 class MissingLayerError(Exception):
@@ -78,7 +81,7 @@ def download(layer: str, target: str, *, build: Path = BUILD) -> Path:
             str(staged),
         ]
         subprocess.run(command, check=True)
-        _prune(staged)
+        _prune(staged, _leaves_out(layer))
         try:
             staged.rename(wheels)
         except OSError:
@@ -103,14 +106,15 @@ def assemble(layer: str, target: str, *, build: Path = BUILD) -> Path:
     asset = build / f"{layer}-{target}"
     stamp = build / f"{layer}-{target}.sha256"
     source = package_source()
-    digest = _digest(source, wheels.name)
+    package = list(package_files(source)) if layer == PACKAGE_LAYER else []
+    digest = _digest(source, package, wheels.name)
     with _locked(build / f".{layer}-{target}.lock"):
         if asset.is_dir() and stamp.is_file() and stamp.read_text() == digest:
             return asset
         stamp.unlink(missing_ok=True)
         shutil.rmtree(asset, ignore_errors=True)
         shutil.copytree(wheels, asset / "python")
-        for path in package_files(source):
+        for path in package:
             destination = asset / "python" / "stix" / path.relative_to(source)
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, destination)
@@ -130,22 +134,29 @@ def package_files(source: Path) -> Iterator[Path]:
 
 def _wheels(layer: str, target: str, build: Path) -> Path:
     content = (ROOT / "layers" / layer / "requirements.txt").read_bytes()
+    left_out = (sorted(WHEEL_LEAVES_OUT), _leaves_out(layer))
     python = f"{sys.version_info.major}.{sys.version_info.minor}" if target == "host" else ""
-    key = hashlib.sha256(
-        content + repr((TARGETS[target], python, sorted(WHEEL_LEAVES_OUT))).encode()
-    ).hexdigest()
+    key = hashlib.sha256(content + repr((TARGETS[target], python, left_out)).encode()).hexdigest()
     return build / "wheels" / f"{layer}-{target}-{key[:16]}"
 
 
-def _digest(source: Path, wheels: str) -> str:
+def _leaves_out(layer: str) -> list[str]:
+    file = ROOT / "layers" / layer / "leave_out.txt"
+    return file.read_text().split() if file.exists() else []
+
+
+def _digest(source: Path, package: Sequence[Path], wheels: str) -> str:
     digest = hashlib.sha256(wheels.encode())
-    for path in package_files(source):
+    for path in package:
         digest.update(f"\0{path.relative_to(source)}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def _prune(tree: Path) -> None:
+def _prune(tree: Path, globs: Sequence[str]) -> None:
+    for glob in globs:
+        for path in list(tree.glob(glob)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     for folder, folders, names in os.walk(tree, topdown=True):
         for name in [name for name in folders if name in WHEEL_LEAVES_OUT]:
             shutil.rmtree(Path(folder, name))

@@ -17,12 +17,13 @@ from infra.assets import Assets
 from infra.components.buckets import SecretsBucket
 from infra.components.function import WorkerFunction
 from infra.components.layer import PackageLayer
+from layers.build import LAYERS
 
 __all__ = ["CloudFunctions"]
 
 _SECONDS = 110
 """Below the 115 for which its caller waits."""
-_MEMORY_MIB = 512
+_MEMORY_MIB = {"aws": 512, "azure": 768, "gcp": 1024, "kubernetes": 768}
 """The SDK's import is most of a cold start, and memory buys processor time."""
 
 
@@ -51,8 +52,8 @@ class CloudFunctions(Construct):
                 name=f"cloud-{cloud}",
                 package="cloud",
                 code=lambda_.Code.from_asset(assets.function("cloud")),
-                layers=[package],
-                memory_mib=_MEMORY_MIB,
+                layers=[package, *self._sdk(cloud, assets)],
+                memory_mib=_MEMORY_MIB[cloud],
                 timeout_seconds=_SECONDS,
                 environment={
                     "STIX_CLOUD": cloud,
@@ -64,6 +65,13 @@ class CloudFunctions(Construct):
             self.functions[cloud] = function
         if "aws" in self.functions:
             _permit_aws(self.functions["aws"])
+
+    def _sdk(self, cloud: str, assets: Assets) -> list[PackageLayer]:
+        """The cloud's SDK, which no other function mounts; AWS's own is in the runtime."""
+        if cloud not in LAYERS:
+            return []
+        title = f"Stix: the SDK of {cloud}"
+        return [PackageLayer(self, f"{cloud.capitalize()}Sdk", folder=assets.layer(cloud), description=title)]
 
     @property
     def names(self) -> str:

@@ -1,4 +1,4 @@
-"""The layer that every function mounts: its dependencies and the ``stix`` package."""
+"""Layers: the one that every function mounts, its dependencies and the ``stix`` package; an SDK of a cloud."""
 
 from __future__ import annotations
 
