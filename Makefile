@@ -27,7 +27,7 @@ $(VENV)/.local: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install -c constraints.txt -e ".[local,aws,gcp,azure,kubernetes,deploy]" --group dev
+	$(PIP) install -c constraints.txt -e ".[local,aws,gcp,azure,kubernetes,simulate,deploy]" --group dev
 	@touch $@ $(VENV)/.local
 
 # --- what people run ------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from . import (
+    cloud_layers,
     commands,
     first_output,
     growth,
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[..., None]] = {
     "log_volume": log_volume.measure,
     "first_output": first_output.measure,
     "install": install.measure,
+    "cloud_layers": cloud_layers.measure,
     "growth": growth.measure,
 }
 # The default run leaves out what takes a quarter of an hour; its name runs it.
