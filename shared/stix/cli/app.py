@@ -30,8 +30,10 @@ COMMANDS = {
     "plan": ("stix.cli.plan", "Show where a task would run best, and what it costs."),
     "gpus": ("stix.cli.gpus", "Show accelerators and their prices."),
     "catalog": ("stix.cli.catalog", "The prices that plans are made with."),
+    "simulate": ("stix.cli.simulate", "Try recovery policies on recorded spot availability."),
     "check": ("stix.cli.check", "Show which clouds can be used."),
     "api": ("stix.cli.api", "The control plane: start, stop, log in."),
+    "deploy": ("stix.cli.deploy", "Put the control plane into your AWS account."),
 }
 
 

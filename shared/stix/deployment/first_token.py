@@ -38,7 +38,7 @@ def read_outputs(stack: str, client: Any = None) -> StackOutputs:
         if error_code(error) == "ValidationError":
             raise NotFoundError(
                 f"There is no stack {stack!r} in this account and region.",
-                hint="Check AWS_PROFILE and AWS_REGION, or deploy it with `make deploy`.",
+                hint="Check AWS_PROFILE and AWS_REGION, or deploy it with `stix deploy`.",
                 code="stack_not_found",
             ) from error
         raise UnavailableError(f"AWS refused to describe the stack: {error}") from error
