@@ -19,7 +19,12 @@ from stix.ports.surroundings import Clock
 
 __all__ = ["ConnectedClouds", "connect_clouds", "read_clouds"]
 
-_SDKS = {"aws": "botocore"}
+_SDKS = {
+    "aws": "botocore",
+    "azure": "azure.mgmt.compute",
+    "gcp": "google.cloud.compute_v1",
+    "kubernetes": "kubernetes",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +116,15 @@ def _problem(
             "Start the control plane at an address that they reach with `stix api start --public-url URL`, or"
             " put it into your AWS account with `stix deploy`.",
         )
-    if find_spec(_SDKS[about.name]) is None:
+    if not _installed(_SDKS[about.name]):
         return CloudProblem(
             "its SDK is not installed", f"Install it with: pip install 'stix-cloud[{about.extra}]'"
         )
     return None
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False  # not even the package that it would be in

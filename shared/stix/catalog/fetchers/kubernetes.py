@@ -7,7 +7,8 @@ cost nothing per hour. A row is a size that pods can have up to, in a zone.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from stix.catalog.fetchers.collect import Rows, items, number
@@ -17,7 +18,7 @@ from stix.catalog.fetchers.web import PriceApi
 from stix.catalog.row import CatalogRow
 from stix.catalog.source import Fetched, FetchError
 
-__all__ = ["CLOUD", "discover", "quantity"]
+__all__ = ["CLOUD", "NodeAccelerator", "accelerator_of", "discover", "quantity", "rows_of", "usable"]
 
 CLOUD = "kubernetes"
 _PAGE = "500"
@@ -44,37 +45,66 @@ _ARCHITECTURES = {"amd64": "x86_64", "arm64": "arm64"}
 
 def discover(api: PriceApi, server: str, context: str) -> Fetched:
     """Rows of the cluster at ``server``, its region called ``context``; the client is authorised already."""
-    now = api.now()
-    rows = Rows(CLOUD, now=now, free=True)
+    nodes: list[Mapping[str, Any]] = []
     following = ""
     for _ in range(_MOST_PAGES):
         params = {"limit": _PAGE} | ({"continue": following} if following else {})
         page = api.get(f"{server.rstrip('/')}/api/v1/nodes", params=params)
-        for node in items(page, "items"):
-            try:
-                _add(rows, node, context, now)
-            except (AttributeError, KeyError, TypeError, ValueError) as exc:
-                rows.malformed(type(exc).__name__)
+        nodes += items(page, "items")
         following = (page.get("metadata") or {}).get("continue") or ""
         if not following:
-            return rows.finish()
+            return rows_of(nodes, context, api.now())
     raise FetchError(f"kubernetes: more than {_MOST_PAGES} pages of nodes.")
+
+
+def rows_of(nodes: Iterable[Mapping[str, Any]], context: str, now: float) -> Fetched:
+    """Rows of nodes as the API server describes them."""
+    rows = Rows(CLOUD, now=now, free=True)
+    for node in nodes:
+        try:
+            _add(rows, node, context, now)
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+            rows.malformed(type(exc).__name__)
+    return rows.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAccelerator:
+    """``name``: the catalog's, empty for one that it does not know; ``resource``: what pods ask for;
+    ``label`` and ``told``: where the node says which it is, and how."""
+
+    name: str
+    count: float
+    resource: str
+    label: str
+    told: str
+
+
+def accelerator_of(node: Mapping[str, Any]) -> NodeAccelerator | None:
+    """None for a node without any."""
+    free = node["status"]["allocatable"]
+    counts = {name: quantity(free[name]) for name in _GPU_RESOURCES if name in free}
+    resource = max(counts, key=lambda name: counts[name], default="")
+    if not resource or not counts[resource]:
+        return None
+    labels = node["metadata"].get("labels") or {}
+    label = next((name for name in _GPU_LABELS if name in labels), "")
+    told = labels.get(label, "")
+    name = accelerator_name(told.removesuffix("-SHARED"), own=_OWN)
+    return NodeAccelerator(name, counts[resource], resource, label, told)
 
 
 def _add(rows: Rows, node: Mapping[str, Any], context: str, now: float) -> None:
     labels = node["metadata"].get("labels") or {}
-    if not _usable(node):
+    if not usable(node):
         rows.skip("not ready or not schedulable")
         return
     free = node["status"]["allocatable"]
-    count = sum(quantity(free[name]) for name in _GPU_RESOURCES if name in free)
-    accelerator = ""
-    if count:
-        told = next((labels[name] for name in _GPU_LABELS if name in labels), "")
-        accelerator = accelerator_name(told.removesuffix("-SHARED"), own=_OWN)
-        if not accelerator:
-            rows.skip(f"unknown accelerator: {told or 'no label'}")
-            return
+    found = accelerator_of(node)
+    if found is not None and not found.name:
+        rows.skip(f"unknown accelerator: {found.told or 'no label'}")
+        return
+    accelerator, count = (found.name, found.count) if found is not None else ("", 0.0)
     vcpus = round(quantity(free["cpu"]), 3)
     # Hosts of one kind differ by a few megabytes: rounded down, so that they are one row.
     memory = quantity(free["memory"]) * 10 // 2**30 / 10
@@ -97,7 +127,7 @@ def _add(rows: Rows, node: Mapping[str, Any], context: str, now: float) -> None:
     )
 
 
-def _usable(node: Mapping[str, Any]) -> bool:
+def usable(node: Mapping[str, Any]) -> bool:
     """Ready, and open to pods that tolerate no more than a taint for GPUs."""
     conditions = {one["type"]: one["status"] for one in node["status"].get("conditions") or ()}
     taints = [taint for taint in node["spec"].get("taints") or () if taint["effect"] != "PreferNoSchedule"]

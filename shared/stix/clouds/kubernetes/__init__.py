@@ -1,0 +1,1 @@
+"""Kubernetes clusters; a region is a context of the kubeconfig."""
