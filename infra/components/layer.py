@@ -1,4 +1,4 @@
-"""Layers: the one that every function mounts, its dependencies and the ``stix`` package; an SDK of a cloud."""
+"""Layers: the one that every function mounts (dependencies and the ``stix`` package), and a cloud's SDK."""
 
 from __future__ import annotations
 

@@ -21,6 +21,8 @@ from . import (
     launching,
     log_volume,
     optimizer,
+    simulating,
+    spot_replays,
     state_store,
 )
 from . import workflow_engine as engine
@@ -32,6 +34,8 @@ BENCHMARKS: dict[str, Callable[..., None]] = {
     "state_store": state_store.measure,
     "workflow_engine": engine.measure,
     "optimizer": optimizer.measure,
+    "simulating": simulating.measure,
+    "spot_policies": simulating.measure_published,
     "launching": launching.measure,
     "http_api": http_api.measure,
     "job_queue": job_queue.measure,
@@ -41,8 +45,9 @@ BENCHMARKS: dict[str, Callable[..., None]] = {
     "cloud_layers": cloud_layers.measure,
     "growth": growth.measure,
 }
-# The default run leaves out what takes a quarter of an hour; its name runs it.
-LONG = frozenset({"growth"})
+# The default run leaves out what takes a quarter of an hour, and replays of traces that are not there; its
+# name runs it.
+LONG = frozenset({"growth"} | (set() if spot_replays.present() else {"spot_policies"}))
 
 
 def main() -> int:

@@ -267,9 +267,7 @@ class KubernetesServer:
             return None
         return self._send(http, *answer)
 
-    def _get(
-        self, http: Any, kind: str, namespace: str, name: str, query: dict[str, str], body: Any
-    ) -> None:
+    def _get(self, http: Any, kind: str, namespace: str, name: str, query: dict[str, str], body: Any) -> None:
         found = self.objects[kind].get(name)
         if found is None or found["metadata"].get("namespace") != namespace:
             return self._send(http, 404, _failure(404, "NotFound", f'{kind} "{name}" not found'))

@@ -1,0 +1,1 @@
+"""Replays of recorded spot availability through the policies of ``stix.recovery``."""
