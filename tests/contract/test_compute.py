@@ -47,7 +47,7 @@ def scripted_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_scripted_archive(tmp_path_factory.mktemp("agent") / "agent.pyz")
 
 
-_WORLDS = ("aws", "local")
+_WORLDS = ("aws", "azure", "gcp", "kubernetes", "local")
 
 
 @pytest.fixture(params=_WORLDS)
@@ -172,6 +172,7 @@ def test_create_refuses_when_the_token_was_used_for_another_gang(
 def test_create_leaves_nothing_when_the_place_has_too_little(compute: Compute, world: ComputeWorld) -> None:
     with pytest.raises(NoCapacityError):
         compute.create(world.greedy_request("a"))
+    world.settle()
     assert _listed(compute, world) == set()
 
 
@@ -352,7 +353,8 @@ def test_terminate_is_finished_when_the_control_plane_restarted(
 
 
 def test_terminate_spares_the_rest_when_one_of_a_gang_is_named(compute: Compute, world: ComputeWorld) -> None:
-    first, second, third = compute.create(world.request("a", 3))
+    first, second, third = ids = compute.create(world.request("a", 3))
+    await_states(compute, world, ids, MachineState.RUNNING)
     compute.terminate(world.place, [second])
     await_states(compute, world, [second], MachineState.TERMINATED)
     await_states(compute, world, [first, third], MachineState.RUNNING)
@@ -393,6 +395,7 @@ def test_stop_succeeds_when_the_machine_is_absent_or_stopped(compute: Compute, w
     power = _stopping(compute)
     power.stop(world.place, ["never-made"])
     ids = compute.create(world.request("a"))
+    await_states(compute, world, ids, MachineState.RUNNING)
     power.stop(world.place, ids)
     await_states(compute, world, ids, MachineState.STOPPED)
     power.stop(world.place, ids)
@@ -420,6 +423,7 @@ def test_start_refuses_when_the_machine_was_ended(compute: Compute, world: Compu
 def test_start_works_or_says_wait_when_the_machine_is_stopping(compute: Compute, world: ComputeWorld) -> None:
     power = _stopping(compute)
     ids = compute.create(world.request("a"))
+    await_states(compute, world, ids, MachineState.RUNNING)
     power.stop(world.place, ids)
 
     def started() -> bool:
@@ -437,6 +441,7 @@ def test_start_works_or_says_wait_when_the_machine_is_stopping(compute: Compute,
 def test_terminate_ends_the_machine_when_it_is_stopped(compute: Compute, world: ComputeWorld) -> None:
     power = _stopping(compute)
     ids = compute.create(world.request("a"))
+    await_states(compute, world, ids, MachineState.RUNNING)
     power.stop(world.place, ids)
     await_states(compute, world, ids, MachineState.STOPPED)
     compute.terminate(world.place, ids)

@@ -13,7 +13,7 @@ from stix.ports.surroundings import Clock
 
 __all__ = ["PROVIDERS", "check_config", "connect", "facts"]
 
-PROVIDERS = ("aws",)
+PROVIDERS = ("aws", "azure", "gcp", "kubernetes")
 """Clouds that are reached over the network; ``local`` is the embedded control plane's own."""
 
 

@@ -1,0 +1,134 @@
+"""Azure for one test: the real adapter and SDK against Resource Manager on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from stix.adapters.system import SystemClock
+from stix.clouds.azure.compute import AzureCompute, connect
+from stix.clouds.azure.errors import REFUSALS
+from stix.model.errors import ProviderError
+from stix.model.offer import Offer
+from stix.ports.compute import AgentSource, GangRequest, Place
+from tests.providers.azure.server import SUBSCRIPTION, AzureServer
+from tests.providers.faults import Kind
+
+REGION = "eastus"
+
+
+class World:
+    place = Place("azure", REGION)
+    cannot: ClassVar[Mapping[str, str]] = {}
+    refusals: ClassVar[Mapping[str, type[ProviderError]]] = REFUSALS
+
+    def __init__(self, folder: Path) -> None:
+        self.server = AzureServer(folder)
+
+    def compute(self, *, deployment: str = "dep", **settings: Any) -> AzureCompute:
+        return connect({**self.server.config(), **settings}, deployment=deployment, clock=SystemClock())
+
+    def request(
+        self,
+        token: str,
+        count: int = 1,
+        tags: Mapping[str, str] | None = None,
+        deployment: str = "dep",
+        ports: tuple[str, ...] = (),
+        image: str = "",
+        disk_size_gib: int = 0,
+        disk_tier: str = "",
+        **offer: Any,
+    ) -> GangRequest:
+        # Tokens are unique for a deployment, whose name is part of them.
+        name = hashlib.sha256(f"{deployment} {token}".encode()).hexdigest()[:32]
+        shape = {"cloud": "azure", "region": REGION, "instance_type": "Standard_D2s_v5", "price": 0.1}
+        return GangRequest(
+            token=name,
+            count=count,
+            offer=Offer(**{**shape, "vcpus": 2, "memory_gib": 8, **offer}),
+            tags={"stix-deployment": deployment, "stix-cluster": "c", "stix-intent": name, **(tags or {})},
+            join_token="join",
+            api_url="http://127.0.0.1:1",
+            boot_seconds=60,
+            agent=AgentSource("http://127.0.0.1:1", "f" * 64),
+            ports=ports,
+            image=image,
+            disk_size_gib=disk_size_gib,
+            disk_tier=disk_tier,
+        )
+
+    def greedy_request(self, token: str) -> GangRequest:
+        self.server.refuse("SkuNotAvailable")
+        return self.request(token, 3)
+
+    def capacity(self, machines: int) -> None:
+        self.server.room = machines
+
+    def refuse(self, code: str) -> None:
+        self.server.refuse(code)
+
+    def throttle(self, times: int) -> None:
+        self.server.faults.clear()
+        if times:
+            self.server.faults.add(Kind.THROTTLE, "*", times=times)
+
+    def lose_answer(self) -> None:
+        self.server.faults.add(Kind.LOSE_ANSWER, "deploy")
+
+    def deliver_twice(self) -> None:
+        self.server.faults.add(Kind.TWICE, "deploy")
+
+    def short_pages(self, size: int) -> None:
+        self.server.page_size = size
+
+    def add_machines(self, count: int, *, deployment: str) -> None:
+        """In groups of five."""
+        for start in range(0, count, 5):
+            here = min(5, count - start)
+            name = "stix-" + hashlib.sha256(f"{deployment} {start}".encode()).hexdigest()[:32]
+            base = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}"
+            vms = {
+                f"node-{index}": {
+                    "id": f"{base}/providers/Microsoft.Compute/virtualMachines/node-{index}",
+                    "name": f"node-{index}",
+                    "location": REGION,
+                    "properties": {"provisioningState": "Succeeded"},
+                    "power": "running",
+                }
+                for index in range(here)
+            }
+            self.server.groups[name] = {
+                "id": base,
+                "name": name,
+                "type": "Microsoft.Resources/resourceGroups",
+                "location": REGION,
+                "tags": {"stix-deployment": deployment, "stix-intent": "x", "stix-azure-count": str(here)},
+                "properties": {"provisioningState": "Succeeded"},
+                "deployment": None,
+                "vms": vms,
+                "others": {},
+                "disks": set(),
+            }
+
+    def preempt(self, machine_id: str) -> None:
+        self.server.preempt(machine_id)
+
+    def announce_preemption(self, machine_id: str) -> str:
+        return self.server.announce_preemption(machine_id)
+
+    def disks(self, machine_id: str) -> set[str]:
+        group, _, name = machine_id.partition("/")
+        return {disk for disk in self.server.groups[group]["disks"] if disk == f"{group}-{name}-osdisk"}
+
+    def leftovers(self) -> list[str]:
+        return sorted(self.server.groups)
+
+    def settle(self) -> None:
+        self.server.settle()
+
+    def close(self) -> None:
+        self.server.close()
+        assert self.server.violations == []

@@ -1,0 +1,99 @@
+"""A task on Azure: real commands, control plane, SDK, boot script and agents; Azure is a server of ours."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stix.catalog.row import CatalogRow
+from stix.catalog.snapshot import use_rows
+from tests.e2e.embedded import EmbeddedHome, await_that
+from tests.providers.azure.server import AzureServer
+
+pytestmark = pytest.mark.xdist_group("e2e-azure")
+
+
+@pytest.fixture
+def arm(tmp_path: Path) -> Iterator[AzureServer]:
+    server = AzureServer(tmp_path, hosts=tmp_path / "hosts")
+    yield server
+    server.close()
+    assert server.violations == []
+
+
+@pytest.fixture
+def cloud(tmp_path: Path, arm: AzureServer) -> Iterator[EmbeddedHome]:
+    """A home whose control plane has a public address and Azure credentials."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump({"clouds": {"azure": arm.config()}}))
+    rows = [
+        CatalogRow("azure", region, "", kind, 2, 8, price=price, spot_price=price / 3, as_of=time.time())
+        for region, kind, price in (
+            ("eastus", "Standard_D2s_v5", 0.096),
+            ("westus3", "Standard_D2as_v5", 0.097),
+        )
+    ]
+    use_rows(folder, rows)
+    home = EmbeddedHome(folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home.stix("api", "start", "--port", str(port), "--public-url", f"http://127.0.0.1:{port}")
+    yield home
+    home.finish()
+
+
+def test_task_runs_on_azure_and_nothing_is_left_when_its_cluster_is_down(
+    cloud: EmbeddedHome, arm: AzureServer
+) -> None:
+    arm.refuse("SkuNotAvailable")
+    done = cloud.stix(
+        *("launch", "-y", "-c", "train", "--infra", "azure", "--cpus", "2", "--num-nodes", "2"),
+        'echo "rank $STIX_NODE_RANK"',
+    )
+    assert "Job 1 SUCCEEDED." in done.stderr
+    assert {"rank 0", "rank 1"} <= {line.partition(") ")[2] for line in done.stdout.splitlines()}
+    assert len(arm.machines) == 2
+    [cluster] = json.loads(cloud.stix("status", "-o", "json").stdout)["clusters"]
+    assert (cluster["cloud"], cluster["region"], cluster["status"]) == ("azure", "westus3", "UP")
+    told = cloud.stix("explain", "train").stdout
+    assert "SkuNotAvailable" in told
+
+    cloud.stix("down", "-y", "train")
+    assert not any(host.on for host in arm.machines.values())
+    assert arm.groups == {}
+
+
+def test_next_offer_is_tried_when_azure_finds_no_room_later(cloud: EmbeddedHome, arm: AzureServer) -> None:
+    arm.refuse("ZonalAllocationFailed")
+    done = cloud.stix("launch", "-y", "-c", "late", "--infra", "azure", "--cpus", "2", "echo made it")
+    assert "made it" in done.stdout
+    assert "ZonalAllocationFailed" in cloud.stix("explain", "late").stdout
+    assert len(arm.groups) == 1
+
+
+def test_cluster_on_azure_stops_and_starts_with_its_disk(cloud: EmbeddedHome, arm: AzureServer) -> None:
+    cloud.stix("launch", "-y", "-c", "box", "--infra", "azure", "--cpus", "2", "echo kept > $HOME/file")
+    cloud.stix("stop", "-y", "box")
+    assert not any(host.on for host in arm.machines.values())
+    cloud.stix("start", "-y", "box")
+    assert "kept" in cloud.stix("exec", "box", "cat $HOME/file").stdout
+
+
+def test_eviction_is_seen_on_the_node_before_it_goes(cloud: EmbeddedHome, arm: AzureServer) -> None:
+    cloud.stix("launch", "-y", "-c", "cheap", "--infra", "azure", "--cpus", "2", "--use-spot", "true")
+    [machine] = arm.machines
+    arm.announce_preemption(machine)
+
+    def reason() -> str:
+        [cluster] = json.loads(cloud.stix("status", "-v", "-o", "json").stdout)["clusters"]
+        return str(cluster["nodes"][0]["reason"])
+
+    await_that("the notice", lambda: "about to take it" in reason(), every=0.5)
