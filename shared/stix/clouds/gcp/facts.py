@@ -1,0 +1,61 @@
+"""What is known of Google Cloud without asking it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from stix.model.offer import Offer
+from stix.ports.cloud_facts import CloudFacts
+
+__all__ = ["FACTS", "credentials_file", "family_of", "is_arm"]
+
+_ARM = frozenset({"a4x", "c4a", "n4a", "t2a"})
+# Series with a quota of their own for on-demand vCPUs ("CPU quota" in the user guide); the others, N1 and
+# the small E2 among them, share CPUS.
+_OWN_CPUS = frozenset({"a2", "c2", "c2d", "c3", "m1", "m2", "m3", "n2", "n2a", "n2d", "t2a", "t2d"})
+
+
+def family_of(offer: Offer) -> str:
+    """The metric of the quota that bounds an offer: of its GPUs where it has any, else of its vCPUs.
+
+    Spot machines draw their vCPUs, of every series, from one quota.
+    """
+    if offer.accelerator:
+        return f"NVIDIA_{offer.accelerator.upper().replace('-', '_')}_GPUS"
+    series = offer.instance_type.partition("-")[0]
+    return f"{series.upper()}_CPUS" if series in _OWN_CPUS and not offer.spot else "CPUS"
+
+
+def is_arm(instance_type: str) -> bool:
+    return instance_type.partition("-")[0] in _ARM
+
+
+def credentials_file(environ: Mapping[str, str], home: str) -> str:
+    """The file of application default credentials, or empty: the order is Google's own."""
+    named = environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    if named:
+        return named
+    folder = environ.get("CLOUDSDK_CONFIG") or os.path.join(home, ".config", "gcloud")
+    path = os.path.join(folder, "application_default_credentials.json")
+    return path if os.path.isfile(path) else ""
+
+
+def _find(environ: Mapping[str, str], home: str) -> str:
+    if environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+        return "the variable GOOGLE_APPLICATION_CREDENTIALS"
+    return credentials_file(environ, home)
+
+
+FACTS = CloudFacts(
+    name="gcp",
+    extra="gcp",
+    stops=True,
+    stops_spot=True,
+    opens_ports=True,
+    # A bulk insertion is accepted before capacity and quota are known.
+    refuses_late=True,
+    quota_family=family_of,
+    find_credentials=_find,
+    credentials_hint="Log in with `gcloud auth application-default login`; see docs/clouds/gcp.md.",
+)

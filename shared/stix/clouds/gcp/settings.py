@@ -1,0 +1,65 @@
+"""What stands under ``clouds.gcp`` in the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from stix.model.errors import InvalidInputError
+
+__all__ = ["GcpCloud", "from_config"]
+
+
+class GcpCloud(BaseModel):
+    """Settings of the cloud ``gcp``; all may be left out.
+
+    Attributes:
+        project: id of the project that machines are made in; else the credentials' own.
+        endpoint_url: of Compute Engine, instead of Google's own (a private endpoint).
+        federation: a workload identity configuration (``type: external_account``), which holds no secret.
+        credentials_file: path of a credentials file; else application default credentials.
+        network: name of a VPC network in the project; else one of ours is made.
+        subnetworks: by region, for a network whose subnets were made by hand.
+        public_addresses: machines get a public address each. Without one they need Cloud NAT to call out.
+        image: for machines without accelerators; ``accelerated_image`` for the others.
+        service_account: email of the account that machines act as; none by default.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    project: str = ""
+    endpoint_url: str = ""
+    federation: dict[str, Any] = {}
+    credentials_file: str = ""
+    network: str = ""
+    subnetworks: dict[str, str] = {}
+    public_addresses: bool = True
+    image: str = ""
+    accelerated_image: str = ""
+    service_account: str = ""
+
+    @field_validator("federation")
+    @classmethod
+    def _without_secret(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if value and value.get("type") != "external_account":
+            raise ValueError("must be of type external_account; name a key's file in credentials_file")
+        return value
+
+
+def from_config(config: Mapping[str, Any]) -> GcpCloud:
+    """Raises ``InvalidInputError`` that names the field."""
+    try:
+        return GcpCloud.model_validate(dict(config))
+    except ValidationError as exc:
+        first = exc.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in ("clouds", "gcp", *first["loc"]))
+        known = ", ".join(GcpCloud.model_fields)
+        # What was written under `federation` may be a key: it is not repeated.
+        shown = "" if first["loc"][:1] == ("federation",) else f" (it is {first['input']!r})"
+        raise InvalidInputError(
+            f"{field}: {first['msg']}{shown}.",
+            hint=f"Known settings are: {known}.",
+            details={"field": field, "value": "" if not shown else str(first["input"])},
+        ) from exc
