@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,8 @@ TRANSACTION_BYTES = 3_500_000
 PART_BYTES = 330
 """Most bytes of a part of a key: an id and its parent fit the list index's sort key of 1,024."""
 
+_NOT_IN_PART = re.compile("[#\0-\x1f]")
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 _FAR = 100_000_000_000
 """Epoch seconds that no time reaches (the year 5138); keeps the inverted time at a fixed width."""
 
@@ -44,7 +47,7 @@ _FAR = 100_000_000_000
 def check_parts(**parts: str) -> None:
     """Raises ``ValueError`` for a part of a key that cannot be stored."""
     for name, part in parts.items():
-        if not part or "#" in part or any(character < " " for character in part):
+        if not part or _NOT_IN_PART.search(part):
             raise ValueError(f"{name} {part!r} must not be empty nor hold '#' or control characters")
         if len(part.encode()) > PART_BYTES:
             raise ValueError(f"{name} {part[:40]!r}... is longer than {PART_BYTES} bytes")
@@ -73,8 +76,9 @@ def check_index(kind: str, shard: int, before: float, limit: int, shards: int) -
         raise ValueError(f"before must be a finite time, not {before}")
 
 
-def check_writes(writes: Sequence[Write]) -> None:
-    """Raises ``ValueError`` for a transaction that one of the stores could not take."""
+def check_writes(writes: Sequence[Write]) -> dict[Key, str]:
+    """The bodies of what is put, encoded. Raises ``ValueError`` for a transaction that one of the stores could
+    not take."""
     keys = [_key_of(write) for write in writes]
     check_keys(keys)
     if len(set(keys)) != len(keys):
@@ -82,9 +86,11 @@ def check_writes(writes: Sequence[Write]) -> None:
     items = [write.item for write in writes if isinstance(write, Put)]
     for item in items:
         written_form(item, item.version)
-    total = sum(len(encode_body(item).encode()) for item in items)
+    bodies = {item.key: encode_body(item) for item in items}
+    total = sum(len(body.encode()) for body in bodies.values())
     if total > TRANSACTION_BYTES:
         raise ValueError(f"the bodies of the transaction have {total} bytes; at most {TRANSACTION_BYTES}")
+    return bodies
 
 
 def written_form(item: Item, version: int) -> Item:
@@ -160,6 +166,8 @@ def _key_of(write: Write) -> Key:
 
 def _check_json(value: Any) -> None:
     """Refuse what ``json`` would silently turn into something else: keys that are not text."""
+    if type(value) in _PLAIN:
+        return
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):

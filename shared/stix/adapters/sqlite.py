@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from stix.adapters.item_codec import (
     check_index,
@@ -15,7 +15,6 @@ from stix.adapters.item_codec import (
     check_limit,
     check_parts,
     check_writes,
-    encode_body,
     list_bounds,
     list_sort_key,
     written_form,
@@ -93,7 +92,7 @@ class SqliteStateStore:
         self.transact([Delete(key, version)])
 
     def transact(self, writes: Sequence[Write]) -> builtins.list[Item]:
-        check_writes(writes)
+        bodies = check_writes(writes)
         if not writes:
             return []
         now = self._clock()
@@ -101,7 +100,7 @@ class SqliteStateStore:
             failed = [key for key in (_conflict(connection, write, now) for write in writes) if key]
             if failed:
                 raise VersionConflictError(failed)
-            return [item for item in (_apply(connection, write) for write in writes) if item]
+            return [item for item in (_apply(connection, write, bodies) for write in writes) if item]
 
     def children(
         self,
@@ -192,7 +191,7 @@ def _conflict(connection: sqlite3.Connection, write: Write, now: float) -> Key |
     return None if expected == (row[0] if row else 0) else key
 
 
-def _apply(connection: sqlite3.Connection, write: Write) -> Item | None:
+def _apply(connection: sqlite3.Connection, write: Write, bodies: Mapping[Key, str]) -> Item | None:
     match write:
         case Put(item, unconditional):
             version = item.version
@@ -202,7 +201,7 @@ def _apply(connection: sqlite3.Connection, write: Write) -> Item | None:
                 row = connection.execute(query, _values(item.key)).fetchone()
                 version = row[0] if row else 0
             written = written_form(item, version + 1)
-            connection.execute(_UPSERT, _row(written))
+            connection.execute(_UPSERT, _row(written, bodies[item.key]))
             return written
         case Delete(key):
             connection.execute(f"DELETE FROM items WHERE {_IS_KEY}", _values(key))
@@ -215,7 +214,7 @@ def _values(key: Key) -> tuple[str, str, str, str]:
     return key.workspace, key.kind, key.parent, key.id
 
 
-def _row(item: Item) -> tuple[object, ...]:
+def _row(item: Item, body: str) -> tuple[object, ...]:
     return (
         *_values(item.key),
         item.version,
@@ -226,7 +225,7 @@ def _row(item: Item) -> tuple[object, ...]:
         item.created_at,
         item.expires_at,
         item.schema_version,
-        encode_body(item),
+        body,
         item.key.shard,
         list_sort_key(item) if item.listed else None,
     )

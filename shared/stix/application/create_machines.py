@@ -9,7 +9,7 @@ from stix.application.ledger import open_entry
 from stix.application.lifetimes import lifetime_tags
 from stix.application.next_offer import Choice, choose, intent_token
 from stix.application.offering_health import record_accepted, record_refusal
-from stix.application.operations import note
+from stix.application.operations import note, note_writes, topic
 from stix.application.places import remember_place
 from stix.application.planning import accelerators_text, plan, read_plan, store_plan
 from stix.application.records import (
@@ -86,11 +86,8 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     if intent.status is IntentStatus.CREATED:
         return _outcome(world, cluster, _expect_nodes(world, cluster, intent))
     if intent.status is not IntentStatus.PENDING:
-        refuse_attempt(world, cluster, intent.status, intent.reason)
+        refuse_attempt(world, cluster, intent.status, intent.reason, _refused(offer, intent.reason))
         return _outcome(world, cluster, "REFUSED")
-    nodes = f"{cluster.num_nodes} node{'s' * (cluster.num_nodes != 1)}"
-    where = offer.cloud if offer.cloud == offer.region else offer.place
-    note(world, workspace, cluster.operation_id, f"Starting {nodes} on {where} ({_shape(offer)}).")
     try:
         machine_ids = _call_provider(world, cluster, intent)
     except ThrottledError:
@@ -99,8 +96,7 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
         _record_outcome(world, intent.changed(status=IntentStatus.REFUSED, reason=error.message))
         world.secrets.delete(join_reference(intent))
         record_refusal(world, offer, intent.token, error)
-        refuse_attempt(world, cluster, error.code, error.message)
-        note(world, workspace, cluster.operation_id, f"{offer.place} refused: {error.message}")
+        refuse_attempt(world, cluster, error.code, error.message, _refused(offer, error.message))
         if isinstance(error, InvalidRequestError):
             return _outcome(world, cluster, "EXHAUSTED")
         return _outcome(world, cluster, "REFUSED")
@@ -157,8 +153,9 @@ def machine_tags(world: World, cluster: Cluster, attempt: int, token: str) -> di
     }
 
 
-def refuse_attempt(world: World, cluster: Cluster, outcome: str, reason: str) -> None:
-    """Remember the attempt and move the cursor to the next offer, once per attempt."""
+def refuse_attempt(world: World, cluster: Cluster, outcome: str, reason: str, line: str) -> None:
+    """Remember the attempt, move the cursor to the next offer and say ``line`` to whoever waits; once per
+    attempt."""
     now = world.clock.now()
 
     def change(current: Cluster) -> Cluster | None:
@@ -179,7 +176,16 @@ def refuse_attempt(world: World, cluster: Cluster, outcome: str, reason: str) ->
             join_task_token="",
         )
 
-    update(world, Cluster, cluster_key(cluster.workspace, cluster.id), change)
+    key = cluster_key(cluster.workspace, cluster.id)
+    operation = cluster.operation_id
+    update(
+        world, Cluster, key, change, also=lambda: note_writes(world, cluster.workspace, operation, line)
+    )
+    world.wake.wake(topic(operation))
+
+
+def _refused(offer: Offer, reason: str) -> str:
+    return f"{offer.place} refused: {reason}"
 
 
 def _attempt(offer: Offer | None, **what: Any) -> Attempt:
@@ -213,11 +219,17 @@ def _intent(world: World, cluster: Cluster, offer: Offer) -> Intent:
     # The token must be at hand before the intent says that a call may have been made with it.
     world.secrets.put(join_reference(intent), {"token": joining})
     remember_place(world, Place(offer.cloud, offer.region))
+    nodes = f"{intent.count} node{'s' * (intent.count != 1)}"
+    where = offer.cloud if offer.cloud == offer.region else offer.place
+    line = f"Starting {nodes} on {where} ({_shape(offer)})."
     try:
-        return save(world, intent)
+        noted = note_writes(world, cluster.workspace, cluster.operation_id, line)
+        stored = world.store.transact([put(intent), *noted])[0]
     except VersionConflictError:
         world.secrets.delete(join_reference(intent))
         raise
+    world.wake.wake(topic(cluster.operation_id))
+    return intent.changed(version=stored.version)
 
 
 def _call_provider(world: World, cluster: Cluster, intent: Intent) -> list[str]:

@@ -8,7 +8,7 @@ from stix.application.jobs import end_job
 from stix.application.join_nodes import fail_waiting
 from stix.application.ledger import settle_entry
 from stix.application.offering_health import record_failure
-from stix.application.operations import find_operation, finish, note
+from stix.application.operations import find_operation, finish
 from stix.application.records import (
     child_records,
     cluster_key,
@@ -57,11 +57,10 @@ def replace_lost(world: World, cluster: Cluster) -> None:
         )
         finish(world, cluster.workspace, operation.id, OperationStatus.FAILED, error)
         return
-    note(world, cluster.workspace, operation.id, f"Gave this attempt up: {why}")
     for intent in open_intents(world, cluster):
         end_intent(world, intent, why)
         record_failure(world, intent.offer, intent.token, "boot_failed", why)
-    refuse_attempt(world, cluster, "lost", why)
+    refuse_attempt(world, cluster, "lost", why, f"Gave this attempt up: {why}")
     soon = world.clock.now() + 1
     key = cluster_key(cluster.workspace, cluster.id)
     update(world, Cluster, key, lambda current: None if current.ended else current.changed(due_at=soon))

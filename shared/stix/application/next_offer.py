@@ -57,8 +57,9 @@ def choose(world: World, cluster: Cluster, ranked: Sequence[RankedOffer]) -> Cho
     now = world.clock.now()
     skipped: list[Skip] = []
     patient = now - cluster.busy_since < _MOST_BUSY_SECONDS if cluster.busy_since else True
-    for start in range(cluster.cursor, len(ranked), _AT_ONCE):
-        part = [entry.offer for entry in ranked[start : start + _AT_ONCE]]
+    start, ask = cluster.cursor, 1  # mostly the first may be asked
+    while start < len(ranked):
+        part = [entry.offer for entry in ranked[start : start + ask]]
         tokens = [intent_token(world, cluster, offer) for offer in part]
         for number, judged in enumerate(judge_offers(world, part, tokens)):
             judgement = judged
@@ -69,6 +70,7 @@ def choose(world: World, cluster: Cluster, ranked: Sequence[RankedOffer]) -> Cho
             if judgement.verdict is Verdict.BUSY and patient:
                 return Choice(None, tuple(skipped), busy=True)
             skipped.append(Skip(part[number], judgement.reason, judgement.until))
+        start, ask = start + len(part), _AT_ONCE
     if cluster.insisted or not skipped:
         return Choice(None, tuple(skipped))
     soonest = min(range(len(skipped)), key=lambda at: skipped[at].until)

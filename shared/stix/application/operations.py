@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from stix.application.records import cursor_of_request, load, operation_key, update
+from stix.application.records import cursor_of_request, load, operation_key, put, update
 from stix.application.world import World
 from stix.model.errors import NotFoundError, StixError
 from stix.model.operation import MAX_PROGRESS, Operation, Progress
 from stix.model.status import OperationStatus
+from stix.ports.state_store import Write
 from stix.ports.surroundings import Event
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "get_operation",
     "list_operations",
     "note",
+    "note_writes",
     "topic",
 ]
 
@@ -42,18 +44,25 @@ def note(world: World, workspace: str, operation_id: str, message: str) -> None:
     """Add a line of progress; a line equal to the last one is not repeated. No operation: nothing."""
     if not operation_id:
         return
-    now = world.clock.now()
-
-    def change(operation: Operation) -> Operation | None:
-        if operation.status.terminal:
-            return None
-        if operation.progress and operation.progress[-1].message == message:
-            return None
-        progress = (*operation.progress[: MAX_PROGRESS - 1], Progress(at=now, message=message))
-        return operation.changed(status=OperationStatus.RUNNING, progress=progress)
-
-    update(world, Operation, operation_key(workspace, operation_id), change)
+    update(
+        world, Operation, operation_key(workspace, operation_id), lambda one: _with_line(world, one, message)
+    )
     world.wake.wake(topic(operation_id))
+
+
+def note_writes(world: World, workspace: str, operation_id: str, message: str) -> list[Write]:
+    """The same as a part of somebody's transaction, who wakes ``topic`` afterwards."""
+    operation = find_operation(world, workspace, operation_id)
+    changed = None if operation is None else _with_line(world, operation, message)
+    return [] if changed is None else [put(changed)]
+
+
+def _with_line(world: World, operation: Operation, message: str) -> Operation | None:
+    if operation.status.terminal or (operation.progress and operation.progress[-1].message == message):
+        return None
+    line = Progress(at=world.clock.now(), message=message)
+    progress = (*operation.progress[: MAX_PROGRESS - 1], line)
+    return operation.changed(status=OperationStatus.RUNNING, progress=progress)
 
 
 def finish(

@@ -15,7 +15,7 @@ from stix.model.names import CLUSTER_NAME, MAX_NAME
 from stix.model.operation import Operation
 from stix.model.record import Record
 from stix.model.status import JobStatus, NodeStatus
-from stix.ports.state_store import Item, Key, Put, VersionConflictError
+from stix.ports.state_store import Item, Key, Put, VersionConflictError, Write
 
 __all__ = [
     "child_records",
@@ -171,10 +171,18 @@ def save(world: World, record: R) -> R:
     return record.changed(version=stored.version)
 
 
-def update(world: World, model: type[R], key: Key, change: Callable[[R], R | None]) -> R | None:
+def update(
+    world: World,
+    model: type[R],
+    key: Key,
+    change: Callable[[R], R | None],
+    *,
+    also: Callable[[], list[Write]] = list,
+) -> R | None:
     """Read, change, write, again while others write in between. ``change`` answers None to leave it alone.
 
-    Returns the record as it stands afterwards; None where there is no such item.
+    ``also``: what is written in the same transaction. Returns the record as it stands afterwards; None where
+    there is no such item.
     """
     for _ in range(_UPDATE_TRIES):
         item = world.store.get(key)
@@ -185,9 +193,10 @@ def update(world: World, model: type[R], key: Key, change: Callable[[R], R | Non
         if changed is None or changed == record:
             return record
         try:
-            return save(world, changed)
+            stored = world.store.transact([put(changed), *also()])[0]
         except VersionConflictError:
             continue
+        return changed.changed(version=stored.version)
     raise ConflictError(f"{key} is being changed by others too often.", hint="Try again.", code="busy")
 
 

@@ -20,7 +20,7 @@ from stix.application.records import (
 from stix.application.settle_cluster import close
 from stix.application.world import World
 from stix.model.cluster import Cluster, Intent, Node
-from stix.model.errors import NoCapacityError, StixError
+from stix.model.errors import InvalidRequestError, NoCapacityError, StixError
 from stix.model.status import ClusterStatus, IntentStatus, NodeStatus, OperationStatus, Wanted
 
 __all__ = ["abandon", "give_up", "undo"]
@@ -59,9 +59,8 @@ def undo(
     for node in child_records(world, Node, workspace, cluster_id):
         if node.attempt == cluster.attempt:
             world.store.delete(node_key(workspace, cluster_id, node.rank))
-    note(world, workspace, cluster.operation_id, f"Gave this attempt up: {reason}")
     record_failure(world, intent.offer, intent.token, kind, reason)
-    refuse_attempt(world, cluster, kind, reason)
+    refuse_attempt(world, cluster, kind, reason, f"Gave this attempt up: {reason}")
     return {"outcome": "UNDONE"}
 
 
@@ -83,7 +82,7 @@ def give_up(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     cluster = get_cluster(world, workspace, cluster_id)
     if cluster.ended or cluster.wanted is not Wanted.UP or cluster.status is not ClusterStatus.INIT:
         return {"outcome": "MOVED"}
-    if cluster.retry_until_up:
+    if cluster.retry_until_up and not _invalid(cluster):
         _try_later(world, cluster)
         return {"outcome": "LATER"}
     error = _verdict(cluster)
@@ -116,6 +115,11 @@ def _try_later(world: World, cluster: Cluster) -> None:
     note(world, cluster.workspace, cluster.operation_id, f"No offer is left; trying again in {wait:.0f} s.")
 
 
+def _invalid(cluster: Cluster) -> bool:
+    """The provider called the request itself wrong: asking again changes nothing."""
+    return bool(cluster.attempts) and cluster.attempts[-1].outcome == InvalidRequestError.default_code
+
+
 def _verdict(cluster: Cluster) -> StixError:
     if not cluster.attempts:
         return NoCapacityError(f"Cluster {cluster.name} found no place: {cluster.reason}", code="no_offer")
@@ -125,9 +129,10 @@ def _verdict(cluster: Cluster) -> StixError:
     tried = "; ".join(f"{one.place} {one.instance_type}: {one.reason}" for one in shown[-5:])
     count = len(made)
     passed = f", {skipped} passed over where others were refused just now" if skipped else ""
+    way_on = "`stix launch --retry-until-up` goes on trying; or ask for less."
     return NoCapacityError(
         f"Cluster {cluster.name} could not be started: {count} attempt{'s' * (count != 1)} failed{passed}."
         f" {tried}",
-        hint="`stix launch --retry-until-up` goes on trying; or ask for less.",
+        hint="Change what the provider names, then launch again." if _invalid(cluster) else way_on,
         code="launch_failed",
     )
