@@ -60,7 +60,7 @@ def _walk(record: Record, folder: Path) -> None:
         create_machines.choose = choose
         plane.close()
     record.add("walk_choices", choosing * 1000)
-    record.add("walk", whole / _REGIONS * 1000)
+    record.add("walk", whole * 1000)
 
 
 def _exhaust(plane: ControlPlane, name: str) -> None:

@@ -32,7 +32,7 @@ from stix.model.resources import Resources
 from stix.model.status import ClusterStatus, IntentStatus, NodeStatus, Wanted
 from stix.model.task import Task
 from stix.ports.compute import AgentSource, GangRequest, Place
-from stix.ports.state_store import VersionConflictError
+from stix.ports.state_store import VersionConflictError, Write
 from stix.ports.surroundings import Event
 
 __all__ = ["MAX_KEPT_ATTEMPTS", "create", "machine_tags", "rank", "refuse_attempt"]
@@ -75,11 +75,12 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
         return _outcome(world, cluster, "MOVED")
     item = world.store.get(intent_key(workspace, cluster_id, cluster.attempt))
     if item is None:
-        choice = choose(world, cluster, read_plan(world, cluster.plan_key))
+        ranked = read_plan(world, cluster.plan_key)
+        choice = choose(world, cluster, ranked)
         cluster = _note_choice(world, cluster, choice)
         if choice.index is None:
             return _outcome(world, cluster, "EXHAUSTED")
-        intent = _intent(world, cluster, read_plan(world, cluster.plan_key)[choice.index].offer)
+        intent = _intent(world, cluster, ranked[choice.index].offer)
     else:
         intent = load(Intent, item)
     offer = intent.offer
@@ -93,17 +94,20 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     except ThrottledError:
         raise
     except ProviderError as error:
-        _record_outcome(world, intent.changed(status=IntentStatus.REFUSED, reason=error.message))
+        refused = _outcome_put(world, intent.changed(status=IntentStatus.REFUSED, reason=error.message))
+        if not refuse_attempt(
+            world, cluster, error.code, error.message, _refused(offer, error.message), also=(refused,)
+        ):
+            world.store.transact([refused])
         world.secrets.delete(join_reference(intent))
         record_refusal(world, offer, intent.token, error)
-        refuse_attempt(world, cluster, error.code, error.message, _refused(offer, error.message))
         if isinstance(error, InvalidRequestError):
             return _outcome(world, cluster, "EXHAUSTED")
         return _outcome(world, cluster, "REFUSED")
     intent = intent.changed(
         status=IntentStatus.CREATED, machine_ids=tuple(machine_ids), accepted_at=world.clock.now()
     )
-    _record_outcome(world, intent)
+    world.store.transact([_outcome_put(world, intent)])
     record_accepted(world, offer, intent.token)
     return _outcome(world, cluster, _expect_nodes(world, cluster, intent))
 
@@ -153,13 +157,23 @@ def machine_tags(world: World, cluster: Cluster, attempt: int, token: str) -> di
     }
 
 
-def refuse_attempt(world: World, cluster: Cluster, outcome: str, reason: str, line: str) -> None:
+def refuse_attempt(
+    world: World,
+    cluster: Cluster,
+    outcome: str,
+    reason: str,
+    line: str,
+    *,
+    also: tuple[Write, ...] = (),
+) -> bool:
     """Remember the attempt, move the cursor to the next offer and say ``line`` to whoever waits; once per
-    attempt."""
+    attempt. ``also`` is written in the same transaction; False where there was nothing to do, nor written."""
     now = world.clock.now()
+    moved: list[bool] = []
 
     def change(current: Cluster) -> Cluster | None:
-        if current.attempt != cluster.attempt:
+        moved[:] = [current.attempt == cluster.attempt]
+        if not moved[0]:
             return None
         offer, since = current.offer, now
         intent_item = world.store.get(intent_key(cluster.workspace, cluster.id, cluster.attempt))
@@ -178,10 +192,13 @@ def refuse_attempt(world: World, cluster: Cluster, outcome: str, reason: str, li
 
     key = cluster_key(cluster.workspace, cluster.id)
     operation = cluster.operation_id
-    update(
-        world, Cluster, key, change, also=lambda: note_writes(world, cluster.workspace, operation, line)
-    )
+
+    def together() -> list[Write]:
+        return [*also, *note_writes(world, cluster.workspace, operation, line)]
+
+    update(world, Cluster, key, change, also=together)
     world.wake.wake(topic(operation))
+    return moved == [True]
 
 
 def _refused(offer: Offer, reason: str) -> str:
@@ -268,11 +285,11 @@ def _image(asked: Resources, offer: Offer) -> str:
     return image or ""
 
 
-def _record_outcome(world: World, intent: Intent) -> None:
+def _outcome_put(world: World, intent: Intent) -> Write:
     """The outcome of an effect is written whatever happened to the item meanwhile."""
     refused = intent.status is IntentStatus.REFUSED
     keep_until = world.clock.now() + world.limits.retention_seconds if refused else None
-    world.store.transact([put(intent.changed(due_at=None, expires_at=keep_until), unconditional=True)])
+    return put(intent.changed(due_at=None, expires_at=keep_until), unconditional=True)
 
 
 def _expect_nodes(world: World, cluster: Cluster, intent: Intent) -> str:
