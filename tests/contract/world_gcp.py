@@ -143,4 +143,4 @@ class World:
     def close(self) -> None:
         self.server.close()
         self._environment.undo()
-        assert self.server.violations == []
+        assert self.server.violations == [], self.server.violations

@@ -60,11 +60,13 @@ class Discovery:
                 self.violations.append(f"{method['id']} has no parameter {name}")
             parameters = {**given, **{name: unquote(value) for name, value in found.groupdict().items()}}
             for name, about in method["parameters"].items():
-                if about.get("required") and not parameters.get(name):
+                if name in parameters:
+                    self._check_parameter(parameters[name], about, f"{method['id']} parameter {name}")
+                elif about.get("required"):
                     self.violations.append(f"{method['id']} needs the parameter {name}")
             content = json.loads(body) if body else None
             if "request" in method:
-                self._check(content, method["request"], f"{method['id']} request")
+                self._check(content, method["request"], f"{method['id']} request", method["id"])
             elif content:
                 self.violations.append(f"{method['id']} takes no body")
             return Call(method, parameters, content)
@@ -74,7 +76,18 @@ class Discovery:
     def check_answer(self, call: Call, answer: Any) -> None:
         self._check(answer, call.method["response"], f"{call.method['id']} answer")
 
-    def _check(self, value: Any, schema: dict[str, Any], where: str) -> None:
+    def _check_parameter(self, value: str, about: dict[str, Any], where: str) -> None:
+        """It is text whatever its type; numbers have bounds, names a pattern."""
+        by_type = {"integer": r"-?\d+", "boolean": "true|false"}
+        pattern = by_type.get(about["type"], about.get("pattern", "(?s:.*)"))
+        fits = re.fullmatch(pattern, value) is not None
+        if fits and about["type"] == "integer":
+            fits = int(about.get("minimum", value)) <= int(value) <= int(about.get("maximum", value))
+        if not fits:
+            self.violations.append(f"{where} is {value!r}, not {pattern}")
+
+    def _check(self, value: Any, schema: dict[str, Any], where: str, method: str = "") -> None:
+        """``method``: whose request it is, for what that one requires; empty for an answer."""
         if "$ref" in schema:
             schema = self._document["schemas"][schema["$ref"]]
         kind = schema.get("type", "any")
@@ -88,16 +101,23 @@ class Discovery:
             self.violations.append(f"{where} is {value!r}, not a number")
         if "enum" in schema and value not in schema["enum"]:
             self.violations.append(f"{where} is {value!r}, none of {schema['enum']}")
+        # The pattern of a list's items stands at the list.
+        for each in value if kind == "array" else [value]:
+            if "pattern" in schema and not re.fullmatch(schema["pattern"], str(each)):
+                self.violations.append(f"{where} has {each!r}, not {schema['pattern']}")
         if kind == "array":
             for number, item in enumerate(value):
-                self._check(item, schema["items"], f"{where}[{number}]")
+                self._check(item, schema["items"], f"{where}[{number}]", method)
         if kind == "object":
             for name, item in value.items():
                 known = schema.get("properties", {}).get(name, schema.get("additionalProperties"))
                 if known is None:
                     self.violations.append(f"{where} has no field {name}")
                 else:
-                    self._check(item, known, f"{where}.{name}")
+                    self._check(item, known, f"{where}.{name}", method)
+            for name, about in schema.get("properties", {}).items():
+                if method in about.get("annotations", {}).get("required", ()) and name not in value:
+                    self.violations.append(f"{where} has no {name}, which is required")
 
 
 def _pattern(path: str) -> str:

@@ -47,6 +47,8 @@ class GcpServer:
     def __init__(self, *, hosts: Path | None = None) -> None:
         self.faults = Faults()
         self.calls: list[str] = []
+        # The newest body by method: bulkInsert.
+        self.bodies: dict[str, Any] = {}
         self.notices: set[str] = set()
         self.grants: list[dict[str, list[str]]] = []
         self.page_size: int | None = None
@@ -55,7 +57,7 @@ class GcpServer:
         self._lock = threading.RLock()
         self._hosts = hosts
         self.machines: dict[str, Host] = {}
-        self._discovery = Discovery()
+        self.discovery = Discovery()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_port}"
@@ -64,7 +66,7 @@ class GcpServer:
 
     @property
     def violations(self) -> list[str]:
-        return self._discovery.violations
+        return self.discovery.violations
 
     def close(self) -> None:
         self._http.shutdown()
@@ -137,17 +139,18 @@ class GcpServer:
         if not _known(headers.get("Authorization", "")):
             return _refused("authError", "Request had invalid authentication credentials.")
         with self._lock:
-            call = self._discovery.call(verb, path, query, body)
+            call = self.discovery.call(verb, path, query, body)
             if call is None:
                 return _refused("notFound", f"The requested URL {path} was not found.")
             self.calls.append(call.id)
+            self.bodies[call.id.rpartition(".")[2]] = call.body
             if self.faults.take("*", Kind.THROTTLE):
                 return _refused("rateLimitExceeded", "Rate Limit Exceeded")
             try:
                 answer = self._handle(call)
             except Wrong as wrong:
                 return _refused(wrong.reason, wrong.words)
-            self._discovery.check_answer(call, answer)
+            self.discovery.check_answer(call, answer)
             if self.faults.take(call.id.rpartition(".")[2], Kind.LOSE_ANSWER):
                 return 200, None
             content = json.dumps(answer).encode()

@@ -8,6 +8,7 @@ detail that capacity errors are also seen with.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -85,6 +86,14 @@ _BY_STATUS = {
     412: "conditionNotMet",
 }
 _UNKNOWN_OUTCOME = frozenset({"INTERNAL_ERROR", "BACKEND_ERROR", "backendError", "internalError"})
+_MAY_BE_OF_PLACE = frozenset({"invalid", "notFound", "INVALID_USAGE", "RESOURCE_NOT_FOUND"})
+_OF_PLACE = re.compile(
+    r"(machine|accelerator) ?types?\b.*(does not exist|not found|not available)"
+    r"|unknown (zone|region)"
+    r"|/(zones|regions)/[a-z0-9-]+' was not found",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Words of a refusal that speaks of one place, not of the request: another place may have the type."""
 _RETRY_SECONDS = 5.0
 _NOT_READY_SECONDS = 10.0
 _HINTS = {
@@ -101,8 +110,7 @@ def refusal(code: str, words: str, status: int = 400) -> StixError:
         return UnavailableError(f"Compute Engine did not say what became of it: {text}")
     if kind is None and status == 429:
         kind = ThrottledError
-    # "Machine type ... does not exist in zone", "is not available in": of one place, not of the request.
-    if code in ("invalid", "notFound", "INVALID_USAGE", "RESOURCE_NOT_FOUND") and _of_place(words):
+    if code in _MAY_BE_OF_PLACE and _OF_PLACE.search(words):
         kind = NoCapacityError
     kind = kind or REFUSALS.get(_BY_STATUS.get(status, ""), InvalidRequestError)
     if kind is ThrottledError:
@@ -111,13 +119,6 @@ def refusal(code: str, words: str, status: int = 400) -> StixError:
     make: Callable[..., StixError] = kind
     blocks = _reach(words) if kind is QuotaExceededError else None
     return make(text, hint=_HINTS.get(kind, ""), blocks=blocks, provider_code=code)
-
-
-def _of_place(words: str) -> bool:
-    lower = words.lower()
-    return ("machine type" in lower or "machinetypes/" in lower or "acceleratortypes/" in lower) and (
-        "does not exist" in lower or "not found" in lower or "not available" in lower
-    )
 
 
 def _reach(words: str) -> Blocks:

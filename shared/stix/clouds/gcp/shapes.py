@@ -17,7 +17,7 @@ from stix.clouds.gcp.names import (
     token_name,
 )
 from stix.clouds.gcp.settings import GcpCloud
-from stix.model.errors import InvalidRequestError
+from stix.model.errors import InvalidRequestError, NoCapacityError
 from stix.ports.compute import GangRequest, Machine, MachineState
 
 __all__ = ["bulk", "disk_of", "machine_of"]
@@ -42,6 +42,8 @@ _ACCELERATED_IMAGE = (
     "projects/ubuntu-os-accelerator-images/global/images/family/"
     "ubuntu-accelerator-2404-{arch}-with-nvidia-580"
 )
+# "Spot or Flex-start only" in the GPU machine types' guide.
+_ONLY_SPOT = frozenset({"a3-highgpu-1g", "a3-highgpu-2g", "a3-highgpu-4g"})
 # N1 machines are given these; all other types have theirs built in.
 _ON_N1 = {
     "P4": "nvidia-tesla-p4",
@@ -60,7 +62,11 @@ _DISK_GIB = 256
 
 
 def bulk(request: GangRequest, settings: GcpCloud, *, network: str, deployment: str) -> dict[str, Any]:
-    """The body of a bulk insertion: all machines or none; in one zone, where the region chooses it."""
+    """The body of a bulk insertion: all machines or none; in one zone, where the region chooses it. Raises
+    ``NoCapacityError`` for what the market does not have."""
+    kind = request.offer.instance_type
+    if kind in _ONLY_SPOT and not request.offer.spot:
+        raise NoCapacityError(f"Google sells {kind} as spot machines only.", provider_code="OnlySpot")
     body: dict[str, Any] = {
         "count": request.count,
         "min_count": request.count,
