@@ -10,6 +10,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from stix.adapters.aws_client import create_client
 from stix.adapters.dynamodb import DynamoStateStore
 from stix.adapters.dynamodb_table import create_table_request
 from stix.application.tokens import UserPrincipal, authenticate
@@ -63,3 +64,10 @@ def test_missing_output_is_named_when_the_stack_is_another(clients: Any) -> None
     deploy(clients, "another", {"ApiUrl": "https://api.example/"})
     with pytest.raises(NotFoundError, match="TableName"):
         read_outputs("another", clients.formation)
+
+
+def test_region_is_that_of_aws_region_when_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    assert create_client("sts").meta.region_name == "us-west-2"
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert create_client("sts").meta.region_name == "eu-central-1"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from stix.model.errors import StixError, UnavailableError
 
-__all__ = ["create_client", "error_code", "translated"]
+__all__ = ["create_client", "error_code", "new_session", "translated"]
 
 _TRANSIENT = frozenset(
     {
@@ -39,16 +41,29 @@ def create_client(service: str, *, endpoint_url: str | None = None, **options: A
     Made by botocore alone: boto3's import costs more than the client. ``options`` are botocore's ``Config``.
     """
     import botocore.config
-    import botocore.session
 
     settings = {
         "connect_timeout": 1.5,
         "read_timeout": 4.0,
         "retries": {"mode": "standard", "total_max_attempts": 3},
     }
-    return botocore.session.get_session().create_client(
+    return new_session().create_client(
         service, endpoint_url=endpoint_url, config=botocore.config.Config(**{**settings, **options})
     )
+
+
+def new_session() -> Any:
+    """botocore's session, for the region that ``AWS_REGION`` names, which botocore alone does not look at.
+
+    It says where it found credentials and endpoints for each client: six log lines of every cold start.
+    """
+    import botocore.session
+
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    session = botocore.session.get_session()
+    if region := os.environ.get("AWS_REGION"):
+        session.set_config_variable("region", region)
+    return session
 
 
 def error_code(exc: BaseException) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from stix.adapters.aws_client import create_client, error_code, translated
+from stix.adapters.aws_client import create_client, error_code, new_session, translated
 from stix.adapters.dynamodb import DynamoStateStore
 from stix.deployment.first_token import StackOutputs
 from stix.model.cluster import Cluster, Tombstone
@@ -29,9 +29,7 @@ class Account:
 
 def account() -> Account:
     """Raises ``InvalidInputError`` without a region, ``UnavailableError`` without usable credentials."""
-    import botocore.session
-
-    region = botocore.session.get_session().get_config_variable("region")
+    region = new_session().get_config_variable("region")
     if not region:
         raise InvalidInputError(
             "No AWS region is set.", hint="Set AWS_REGION, for example: AWS_REGION=eu-central-1 stix deploy"

@@ -44,7 +44,9 @@ def read_outputs(stack: str, client: Any = None) -> StackOutputs:
         raise UnavailableError(f"AWS refused to describe the stack: {error}") from error
     except BotoCoreError as error:
         hint = "Set AWS credentials and AWS_REGION."
-        raise UnavailableError(f"AWS cannot be asked for the stack: {error}.", hint=hint) from error
+        raise UnavailableError(
+            f"AWS cannot be asked for the stack: {str(error).rstrip('.')}.", hint=hint
+        ) from error
     outputs = {entry["OutputKey"]: entry["OutputValue"] for entry in found.get("Outputs", ())}
     try:
         return StackOutputs(outputs["ApiUrl"].rstrip("/"), outputs["TableName"], outputs["Deployment"])

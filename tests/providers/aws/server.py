@@ -88,7 +88,7 @@ class AwsServer:
         for host in self.machines.values():
             host.power_off()
 
-    def client(self, service: str, region: str = "us-east-1") -> Any:
+    def client(self, service: str, region: str = "us-east-1", **settings: Any) -> Any:
         """The provider's own side: its calls meet no faults and are not counted."""
         return boto3.client(
             service,
@@ -96,7 +96,9 @@ class AwsServer:
             endpoint_url=self.url,
             aws_access_key_id="test",
             aws_secret_access_key="test",
-            config=botocore.config.Config(user_agent_extra="inside", retries={"total_max_attempts": 1}),
+            config=botocore.config.Config(
+                user_agent_extra="inside", **{"retries": {"total_max_attempts": 1}, **settings}
+            ),
         )
 
     # --- what a test does to machines ---

@@ -1,0 +1,161 @@
+"""Lambda's data plane: functions as moto has them deployed, run as processes from their own artifacts.
+
+Every call gets an environment that is idle, or a new one: environments are never shared and stay warm. Their
+Python has the runtime's own packages (the SDK and the runtime client); everything else has to be in the
+layers and in the function's code, in the places where Lambda has them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from moto.awslambda.utils import get_backend
+
+from tests.deployed.artifacts import put_in_compiled, unpack
+from tests.deployed.computers import Computers
+from tests.deployed.runtime_api import Environment, Outcome
+
+__all__ = ["RUNTIME_PACKAGES", "LambdaService"]
+
+RUNTIME_PACKAGES = (
+    *("awslambdaric", "simplejson", "snapshot-restore-py"),
+    *("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3"),
+)
+"""What AWS's Python image carries: its runtime client and its SDK."""
+_MOST_BYTES = 6 * 2**20
+
+
+class LambdaService:
+    """``invoke`` is the API's Invoke. ``wheels``: those of the core layer, for this machine."""
+
+    def __init__(
+        self,
+        folder: Path,
+        computers: Computers,
+        *,
+        account: str,
+        region: str,
+        wheels: Path,
+        environ: Mapping[str, str],
+    ) -> None:
+        """``environ``: what leads a process into the emulated account, beside what Lambda itself sets."""
+        self._folder, self._computers = folder, computers
+        self._account, self._region = account, region
+        self._wheels, self._environ = wheels, environ
+        self._image = computers.make("lambda", RUNTIME_PACKAGES)
+        self._idle: dict[str, list[Environment]] = defaultdict(list)
+        self._lock = threading.Lock()
+        self.environments: dict[str, list[Environment]] = defaultdict(list)
+        """All that were ever started, by the function's name."""
+        self.calls: dict[str, int] = defaultdict(int)
+
+    def function(self, name_or_arn: str, qualifier: str | None = None) -> Any:
+        """moto's function at that version or alias. Raises moto's ``UnknownFunctionException``."""
+        return get_backend(self._account, self._region).get_function(name_or_arn, qualifier)
+
+    def invoke(self, name_or_arn: str, payload: bytes, qualifier: str | None = None) -> Outcome:
+        """Synchronous; the caller has looked at the permissions."""
+        function = self.function(name_or_arn, qualifier)
+        self.calls[function.function_name] += 1
+        if len(payload) > _MOST_BYTES:
+            return Outcome.error(
+                "RequestEntityTooLargeException", "Request must be smaller than 6291456 bytes"
+            )
+        with self._environment(function) as environment:
+            return environment.invoke(function.function_arn, payload, seconds=float(function.timeout))
+
+    def close(self) -> None:
+        for environments in self.environments.values():
+            for environment in environments:
+                if environment.alive:
+                    environment.stop()
+
+    def logs(self) -> dict[str, str]:
+        """What each function wrote, by its name."""
+        return {path.stem: path.read_text(errors="replace") for path in self._folder.glob("*.log")}
+
+    @contextmanager
+    def _environment(self, function: Any) -> Iterator[Environment]:
+        arn = function.function_arn
+        with self._lock:
+            idle = self._idle[arn]
+            environment = idle.pop() if idle else None
+        if environment is None or not environment.alive:
+            environment = self.start(function)
+        yield environment
+        if environment.alive:
+            with self._lock:
+                self._idle[arn].append(environment)
+
+    def start(self, function: Any) -> Environment:
+        """A fresh environment of its own."""
+        name = function.function_name
+        with self._lock:
+            task, layers = self._unpacked(function)
+            number = len(self.environments[name])
+            own = self._folder / f"{name}-{number}"
+            own.mkdir()
+            environment = Environment(
+                [str(self._image.python), "-m", "awslambdaric", function.handler],
+                cwd=task,
+                environ=self._variables(function, task, layers, own),
+                log=self._folder / f"{name}.log",
+                now=self._computers.now,
+            )
+            self.environments[name].append(environment)
+        return environment
+
+    def _variables(self, function: Any, task: Path, layers: list[Path], temporary: Path) -> dict[str, str]:
+        """The template's, and those that Lambda sets.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
+        """
+        role = function.role.rpartition("/")[2]
+        return {
+            "PATH": f"{self._image.bin}:/usr/local/bin:/usr/bin:/bin",
+            "LANG": "en_US.UTF-8",
+            "TZ": ":UTC",
+            "TMPDIR": str(temporary),
+            "PYTHONPATH": ":".join(map(str, [task, *(layer / "python" for layer in layers)])),
+            "LAMBDA_TASK_ROOT": str(task),
+            "_HANDLER": function.handler,
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.run_time}",
+            "AWS_REGION": self._region,
+            "AWS_DEFAULT_REGION": self._region,
+            "AWS_ACCESS_KEY_ID": f"ASIA{hashlib.sha256(role.encode()).hexdigest()[:16].upper()}",
+            "AWS_SECRET_ACCESS_KEY": role,
+            "AWS_SESSION_TOKEN": role,
+            "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
+            "AWS_LAMBDA_FUNCTION_VERSION": str(function.version),
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_size),
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_LOG_GROUP_NAME": function.logging["LogGroup"],
+            "AWS_LAMBDA_LOG_STREAM_NAME": "stream",
+            "AWS_LAMBDA_LOG_FORMAT": function.logging["LogFormat"],
+            "AWS_LAMBDA_LOG_LEVEL": function.logging["ApplicationLogLevel"],
+            **self._computers.environ,
+            **self._environ,
+            **function.environment_vars,
+        }
+
+    def _unpacked(self, function: Any) -> tuple[Path, list[Path]]:
+        """Where the function's code and its layers are, each unpacked once."""
+        task = self._folder / "task" / f"{function.function_name}-{function.version}"
+        if not task.is_dir():
+            unpack(function.code_bytes, task)
+        return task, [self._layer(layer["Arn"]) for layer in function.layers]
+
+    def _layer(self, arn: str) -> Path:
+        layer = get_backend(self._account, self._region).layers_versions_by_arn(arn)
+        assert layer is not None, arn
+        folder = self._folder / "opt" / str(layer.code_digest)
+        if not folder.is_dir():
+            unpack(layer.code_bytes, folder)
+            put_in_compiled(folder / "python", self._wheels)
+        return folder
