@@ -146,6 +146,7 @@ class Agent:
             shipping=self._shipping,
             probe=lambda address, port: self._book.probe(self._cluster_key(), address, port),
             peer_address=self._book.address,
+            facts=self._facts,
         )
         self._worker = Worker(around, self._changed)
         return self._worker

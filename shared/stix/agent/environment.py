@@ -21,17 +21,26 @@ def job_marker(cluster: str, job: int) -> str:
 
 
 def task_environment(
-    assignment: Json, identity: Json, home: str, phase: str, secrets: Dict[str, str]
+    assignment: Json,
+    identity: Json,
+    home: str,
+    phase: str,
+    secrets: Dict[str, str],
+    contained: bool = False,
 ) -> Dict[str, str]:
     """For ``phase`` "setup" or "run". User's values win over ours, except the marker.
+
+    ``contained``: it comes over that of a container's image, which knows its own paths and user.
 
     ``assignment`` holds ``job`` (JobSpec), ``rank``, ``ips`` in rank order and ``gpus`` (granted indices).
     """
     job = assignment["job"]
     user = str(identity.get("user") or job.get("user") or "stix")
-    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    environment.setdefault("PATH", _DEFAULT_PATH)
-    environment.update({"HOME": home, "USER": user, "LOGNAME": user})
+    environment = {"HOME": home}
+    if not contained:
+        environment.update({name: os.environ[name] for name in _INHERITED if name in os.environ})
+        environment.setdefault("PATH", _DEFAULT_PATH)
+        environment.update({"USER": user, "LOGNAME": user})
     for name, value in _task_values(assignment, identity, phase).items():
         environment[f"SKYPILOT_{name}"] = value
         environment[f"STIX_{name}"] = value

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import threading
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, List, Optional, Tuple
 
 from .config import AgentConfig
 from .files import Json, read_json, remove_quietly, write_json
@@ -25,32 +25,39 @@ class MountRetryError(Exception):
 
 
 class Mounts:
-    """One at a time per node: jobs share the home folder."""
+    """One at a time per node: jobs share the home folder.
 
-    def __init__(self, config: AgentConfig, membership: Membership) -> None:
+    ``staging`` is a folder that stands for the file system of a container: ``~`` is its ``home``, ``/`` its
+    ``root``. The work directory is the node's own in both cases.
+    """
+
+    def __init__(self, config: AgentConfig, membership: Membership, staging: str = "") -> None:
         self._config = config
         self._membership = membership
         self._lock = threading.Lock()
         self._cache = os.path.join(config.state_dir, "cache")
-        self._record = os.path.join(config.state_dir, "unpacked.json")
+        self._record = os.path.join(staging or config.state_dir, "unpacked.json")
+        self._home = os.path.join(staging, "home") if staging else config.home_dir
+        self._root = os.path.join(staging, "root") if staging else ""
 
     @property
     def workdir(self) -> str:
         return os.path.join(self._config.home_dir, WORKDIR)
 
-    def bring(self, job: Json, cancelled: Callable[[], bool]) -> None:
-        """Raises MountError or MountRetryError."""
+    def bring(self, job: Json, cancelled: Callable[[], bool]) -> List[Tuple[str, str]]:
+        """(place, hash) of the file mounts. Raises MountError or MountRetryError."""
         wanted: List[Json] = []
         if job.get("workdir"):
             wanted.append({**job["workdir"], "dst": self.workdir, "kind": "dir"})
         wanted.extend(job.get("file_mounts") or [])
         os.makedirs(self.workdir, exist_ok=True)
         if not wanted:
-            return
+            return []
         targets = [self._target(mount) for mount in wanted]
         with self._lock:
             if cancelled():
-                return
+                return []
+            os.makedirs(os.path.dirname(self._record), mode=0o700, exist_ok=True)
             unpacked: Dict[str, str] = read_json(self._record) or {}
             pairs = [
                 (mount, target)
@@ -68,25 +75,31 @@ class Mounts:
                 write_json(self._record, unpacked)
             for mount, _ in pairs:
                 remove_quietly(self._archive(mount["sha256"]))
+        found = zip(targets, wanted)
+        return [(place, str(mount["sha256"])) for place, mount in found if not self._in_workdir(place)]
 
     def _target(self, mount: Json) -> str:
-        home = self._config.home_dir
+        home = self._home
         written = str(mount["dst"])
         if written == "~" or written.startswith("~/"):
             path = os.path.join(home, written[2:])
         elif os.path.isabs(written):
-            path = written
+            path = self._root + written
         else:
             path = os.path.join(self.workdir, written)
         ends_with_slash = path.endswith("/")
         path = os.path.normpath(path)
-        inside = path == home or path.startswith(home + os.sep)
+        inside = any(path == own or path.startswith(own + os.sep) for own in (home, self._root or home))
+        inside = inside or self._in_workdir(path)
         if not inside and not (os.path.isabs(written) and self._config.allow_absolute_mounts):
             raise MountError(
                 f"file_mounts: {written!r} is outside of the home folder, which this cloud does not allow. "
                 "Write it as '~/...' ."
             )
         return path + os.sep if ends_with_slash and mount.get("kind") == "file" else path
+
+    def _in_workdir(self, path: str) -> bool:
+        return path == self.workdir or path.startswith(self.workdir + os.sep)
 
     @staticmethod
     def _forget_below(unpacked: Dict[str, str], target: str) -> None:

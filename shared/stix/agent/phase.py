@@ -2,6 +2,7 @@
 
 The wrapper shell writes its pid before the script starts and the exit code after it ended; the output goes
 straight into files. ``<phase>.exit`` counts only with its final newline, which makes it whole or absent.
+In a container the wrapper stays outside, and what it runs is the engine's ``exec``.
 """
 
 from __future__ import annotations
@@ -12,28 +13,29 @@ import signal
 import subprocess
 import threading
 import time
-from typing import Dict, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
 from .files import remove_quietly, write_atomically
 from .processes import end_processes, group_members, is_alive, marked, signal_group
 from .tunables import Tunables
 
-# $1 folder, $2 phase, $3 shell, $4 profile or empty, rest: cgroup files.
+if TYPE_CHECKING:
+    from .inside import Inside
+
+# $1 folder, $2 phase, cgroup files, --, the command.
 # The trap keeps the wrapper alive through a TERM to its group; a trap that is a command is reset in children.
 _WRAPPER = """\
-d=$1 p=$2 sh=$3 profile=$4; shift 4
+d=$1 p=$2; shift 2
 trap : TERM INT HUP
 read -r stat 2>/dev/null </proc/$$/stat
 printf '%s\\n%s\\n' "$$" "$stat" >"$d/$p.pid"
-for f in "$@"; do echo $$ >"$f"; done
-if [ -n "$profile" ]; then
-  "$sh" -c '. "$1"; exec "$0" "$2"' "$sh" "$profile" "$d/$p.sh" </dev/null >>"$d/$p.out" 2>>"$d/$p.err"
-else
-  "$sh" "$d/$p.sh" </dev/null >>"$d/$p.out" 2>>"$d/$p.err"
-fi
+while [ "$1" != -- ]; do echo $$ >"$1"; shift; done
+shift
+"$@" >>"$d/$p.out" 2>>"$d/$p.err"
 printf '%s\\n' "$?" >"$d/$p.exit"
 """
 _LOST = 128 + signal.SIGKILL
+_WRAPPER_SECONDS = 2.0
 
 
 def shell() -> str:
@@ -43,8 +45,11 @@ def shell() -> str:
 class Phase:
     """The ``setup`` or the ``run`` of one rank of a job.
 
-    First ``start`` or ``adopt``, then ``wait``; ``end`` from any thread.
+    First ``start`` or ``adopt``, then ``wait``; ``end`` from any thread. ``inside`` is the container that it
+    runs in, None for none.
     """
+
+    inside: Optional[Inside] = None
 
     def __init__(self, folder: str, name: str, marker: str, tunables: Tunables) -> None:
         self._folder, self._name = folder, name
@@ -60,21 +65,33 @@ class Phase:
     def start(self, script: str, workdir: str, environment: Dict[str, str], confine: Sequence[str]) -> None:
         """Raises OSError when no process can be made."""
         write_atomically(self.path("sh"), script.encode() + b"\n")
-        for suffix in ("pid", "exit"):
+        for suffix in ("pid", "exit", "inside"):
             remove_quietly(self.path(suffix))
-        command = ["/bin/sh", "-c", _WRAPPER, "stix-job", self._folder, self._name, shell()]
-        command += [_profile(environment["HOME"]), *confine]
         environment = {**environment, "STIX_JOB_PHASE": self._name}
-        with self._lock:
-            self._process = subprocess.Popen(
-                command,
-                cwd=workdir,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                close_fds=True,
-            )
-            self._pid = self._process.pid
+        wrapper = ["/bin/sh", "-c", _WRAPPER, "stix-job", self._folder, self._name, *confine, "--"]
+        stdin = subprocess.DEVNULL
+        if self.inside is None:
+            command = _with_profile(shell(), environment["HOME"], self.path("sh"))
+        else:
+            self.inside.open_folder(self._folder, self._name)
+            stdin = self.inside.open_script(environment, self._folder, self._name)
+            command = self.inside.command(self._marker)
+            name, _, value = self._marker.partition("=")
+            environment = {**self.inside.engine.environment, name: value}
+        try:
+            with self._lock:
+                self._process = subprocess.Popen(
+                    [*wrapper, *command],
+                    cwd=workdir,
+                    env=environment,
+                    stdin=stdin,
+                    start_new_session=True,
+                    close_fds=True,
+                )
+                self._pid = self._process.pid
+        finally:
+            if stdin >= 0:
+                os.close(stdin)
 
     def adopt(self) -> bool:
         """Takes up a phase that an earlier agent started; False when it never began."""
@@ -101,6 +118,9 @@ class Phase:
             while self.exit_code() is None and is_alive(self._pid, self._started):
                 time.sleep(self._tunables.adopted_poll)
         code = self.exit_code()
+        if code != 0 and self.inside is not None:
+            # The engine's command may have ended before the script did.
+            self.end_leftovers()
         if code is not None:
             return code
         status = self._process.returncode if self._process is not None else None
@@ -120,6 +140,9 @@ class Phase:
     def end(self) -> None:
         """TERM, the grace, KILL: the process group, and whatever left it but carries the job's marker."""
         group = self._pid
+        if self.inside is not None:
+            self.inside.end(self._marker, self._leader(), self._tunables.cancel_grace)
+            self._await_wrapper()
 
         def alive() -> list[int]:
             found = set(marked(self._marker))
@@ -131,9 +154,27 @@ class Phase:
 
     def end_leftovers(self) -> None:
         """Ends what the ended script left in its process group (not what made a session of its own)."""
+        if self.inside is not None:
+            self.inside.end_group(self._marker, self._leader(), self._tunables.cancel_grace)
+            return
         group = self._pid
         if group > 0 and signal_group(group, signal.SIGTERM):
             end_processes(lambda: group_members({group}), self._tunables.cancel_grace)
+
+    def _leader(self) -> str:
+        """The script's first process by the container's own numbers; empty when it never began."""
+        try:
+            with open(self.path("inside"), encoding="ascii", errors="replace") as stream:
+                text = stream.read().strip()
+        except OSError:
+            return ""
+        return text if text.isdigit() else ""
+
+    def _await_wrapper(self) -> None:
+        """What runs outside ends by itself after the script has, and then knows its exit code."""
+        deadline = time.monotonic() + _WRAPPER_SECONDS
+        while self._pid > 0 and group_members({self._pid}) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def _recorded_pid(self) -> Optional[Tuple[int, int]]:
         try:
@@ -147,13 +188,13 @@ class Phase:
         return int(pid), int(fields[19]) if len(fields) > 19 else 0
 
 
-def _profile(home: str) -> str:
-    """The person's own profile; the system's would replace the PATH that the node was set up with."""
+def _with_profile(shell_path: str, home: str, script: str) -> List[str]:
+    """After the person's own profile; the system's would replace the PATH that the node was set up with."""
     for name in (".bash_profile", ".bash_login", ".profile"):
-        path = os.path.join(home, name)
-        if os.path.isfile(path):
-            return path
-    return ""
+        profile = os.path.join(home, name)
+        if os.path.isfile(profile):
+            return [shell_path, "-c", '. "$1"; exec "$0" "$2"', shell_path, profile, script]
+    return [shell_path, script]
 
 
 def remove_folder(folder: str) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from typing import Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
 from . import statuses
 from .config import AgentConfig
@@ -18,6 +18,10 @@ from .log_shipping import LogShipping
 from .membership import GoneError, Membership, RefusedForGoodError, StoppedError
 from .mounts import MountError, MountRetryError, Mounts
 from .phase import Phase
+
+if TYPE_CHECKING:
+    from .containers import Containers
+    from .inside import Inside
 
 log = logging.getLogger("stix.agent.runner")
 
@@ -36,6 +40,7 @@ class Surroundings:
         shipping: LogShipping,
         probe: Probe,
         peer_address: Callable[[int], Optional[Json]],
+        facts: Json,
     ) -> None:
         self.config = config
         self.membership = membership
@@ -43,6 +48,19 @@ class Surroundings:
         self.shipping = shipping
         self.probe = probe
         self.peer_address = peer_address
+        self._facts = facts
+        self._lock = threading.Lock()
+        self._containers: Optional[Containers] = None
+
+    @property
+    def containers(self) -> Containers:
+        """Made on first use: most nodes run no container, and what it imports is not small."""
+        from .containers import Containers
+
+        with self._lock:
+            if self._containers is None:
+                self._containers = Containers(self.config, self._facts)
+            return self._containers
 
 
 class _Ended(Exception):
@@ -67,6 +85,7 @@ class Runner:
         self._cancel_note = ""
         self._lock = threading.Lock()
         self._phase: Optional[Phase] = None
+        self._inside: Optional[Inside] = None
         self._secrets: Optional[Dict[str, str]] = None
         self._marker = job_marker(str(around.membership.identity["cluster_id"]), self.job_id)
         self._state: Json = {"type": "state", "job": self.job_id, "state": statuses.PREPARING}
@@ -129,15 +148,21 @@ class Runner:
     def _all_steps(self) -> _Ended:
         run = Phase(self.folder, "run", self._marker, self._around.config.tunables)
         job = self.assignment["job"]
-        if not (os.path.exists(run.path("sh")) and run.adopt()):
+        if os.path.exists(run.path("sh")) and run.adopt():
+            self._inside = run.inside = self._recall_container()
+        else:
             self._reach_other_ranks()
-            self._bring_files()
+            files = self._bring_files()
+            if job.get("container"):
+                self._enter_container(files)
             self._set_up()
             self._await_start()
             if not job.get("run"):
                 return _Ended("SUCCEEDED", code=0)
             self._launch(run, "run", job["run"])
         code = self._await_phase(run, statuses.RUNNING)
+        if self._inside is not None:
+            self._inside.give_back(self._around.mounts.workdir)
         if code == 0:
             return _Ended("SUCCEEDED", code=0)
         return _Ended("FAILED", _exit_words("run", code), code)
@@ -164,15 +189,20 @@ class Runner:
                 self._pause(tunables.probe_retry)
         self._advance(statuses.ARRIVED)
 
-    def _bring_files(self) -> None:
+    def _bring_files(self) -> List[Tuple[str, str]]:
+        """What ``Mounts.bring`` answers."""
         job = self.assignment["job"]
-        tunables = self._around.config.tunables
+        around = self._around
+        tunables = around.config.tunables
+        mounts = around.mounts
+        if job.get("container"):
+            mounts = Mounts(around.config, around.membership, around.containers.staging)
         while True:
             try:
-                self._around.mounts.bring(job, self._cancelled.is_set)
+                files = mounts.bring(job, self._cancelled.is_set)
                 if job.get("has_secrets"):
                     self._fetch_secrets()
-                return
+                return files
             except MountError as exc:
                 raise _Ended("FAILED_SETUP", str(exc)) from exc
             except (MountRetryError, UnreachableError, RefusedError) as exc:
@@ -191,11 +221,33 @@ class Runner:
             self._secrets = {name: str(value) for name, value in (answer.get("secrets") or {}).items()}
         return self._secrets
 
+    def _recall_container(self) -> Optional[Inside]:
+        wanted = self.assignment["job"].get("container")
+        return self._around.containers.recall(wanted) if wanted else None
+
+    def _enter_container(self, files: List[Tuple[str, str]]) -> None:
+        from .container_options import login_from
+        from .engine import CancelledError, ContainerError
+
+        assert self._log is not None
+        job, containers = self.assignment["job"], self._around.containers
+        self._advance(statuses.SETTING_UP)
+        login = login_from({**(job.get("envs") or {}), **(self._secrets or {})})
+        try:
+            self._inside = containers.prepare(job["container"], login, self._log.note, self._cancelled.is_set)
+            self._inside.own_files(self._around.mounts.workdir)
+            containers.copy(self._inside, files)
+        except ContainerError as exc:
+            raise _Ended("FAILED_SETUP", str(exc)) from exc
+        except CancelledError:
+            raise _Ended("CANCELLED") from None
+
     def _set_up(self) -> None:
         script = self.assignment["job"].get("setup")
         if not script:
             return
         phase = Phase(self.folder, "setup", self._marker, self._around.config.tunables)
+        phase.inside = self._inside
         if not (os.path.exists(phase.path("sh")) and phase.adopt()):
             self._launch(phase, "setup", script)
         code = self._await_phase(phase, statuses.SETTING_UP)
@@ -211,8 +263,13 @@ class Runner:
     def _launch(self, phase: Phase, name: str, script: str) -> None:
         around = self._around
         secrets = self._fetch_secrets() if self.assignment["job"].get("has_secrets") else {}
+        inside = phase.inside = self._inside
+        assignment, home = self.assignment, around.config.home_dir
+        if inside is not None:
+            assignment = {**assignment, "gpus": inside.gpus.inside(assignment.get("gpus") or [])}
+            home = inside.home
         environment = task_environment(
-            self.assignment, around.membership.identity, around.config.home_dir, name, secrets
+            assignment, around.membership.identity, home, name, secrets, contained=inside is not None
         )
         with self._lock:
             if self._cancelled.is_set():

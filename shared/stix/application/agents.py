@@ -23,8 +23,10 @@ from stix.application.want import autostop_now
 from stix.application.world import World
 from stix.lifecycle.cluster import autostop_at
 from stix.model.cluster import Cluster, Heartbeat, Node
+from stix.model.container import container_image
 from stix.model.errors import InvalidInputError
 from stix.model.job import Job
+from stix.model.resources import Resources
 from stix.model.status import ClusterStatus, JobStatus, NodeStatus, Wanted
 from stix.ports.state_store import Delete, Item, Key
 from stix.ports.surroundings import Event, connection_key
@@ -232,10 +234,20 @@ def _job_spec(world: World, cluster: Cluster, job: Job) -> dict[str, Any]:
         "demand": job.demand.model_dump(),
         "workdir": spec["workdir"],
         "file_mounts": spec["file_mounts"],
+        "container": _container(world, cluster, spec),
         "barrier_seconds": world.limits.barrier_seconds,
         "follow_until": job.follow_until,
         "submitted_at": job.submitted_at,
     }
+
+
+def _container(world: World, cluster: Cluster, spec: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the agent runs the job in: the cluster's image, unless its machines are made from that."""
+    offer = cluster.offer
+    if offer is None or (offer.cloud in world.clouds and world.clouds[offer.cloud].runs_images):
+        return None
+    image = container_image(Resources.model_validate(cluster.requested).image_id, offer.region)
+    return {"image": image, "run_options": spec.get("run_options") or []} if image else None
 
 
 _cache: dict[str, str] = {}

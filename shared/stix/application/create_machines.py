@@ -26,6 +26,7 @@ from stix.application.tokens import hash_token, join_token
 from stix.application.world import World
 from stix.lifecycle.cluster import BOOT_CHECK_SECONDS
 from stix.model.cluster import Attempt, Cluster, Intent, Node
+from stix.model.container import machine_image
 from stix.model.errors import InvalidRequestError, NoOfferError, ProviderError, ThrottledError
 from stix.model.offer import Offer
 from stix.model.resources import Resources
@@ -272,17 +273,9 @@ def _call_provider(world: World, cluster: Cluster, intent: Intent) -> list[str]:
             agent=agent,
             disk_size_gib=asked.disk_size or 0,
             disk_tier=asked.disk_tier or "",
-            image=_image(asked, intent.offer),
+            image=machine_image(asked.image_id, intent.offer.region),
         )
     )
-
-
-def _image(asked: Resources, offer: Offer) -> str:
-    """The image by region, or the one for all; one that the agent runs stands for itself."""
-    image = asked.image_id
-    if isinstance(image, dict):
-        return image.get(offer.region, "")
-    return image or ""
 
 
 def _outcome_put(world: World, intent: Intent) -> Write:

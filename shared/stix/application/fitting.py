@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stix.model.cluster import Cluster
+from stix.model.container import container_image, machine_image
 from stix.model.errors import ConflictError
 from stix.model.offer import Offer
 from stix.model.resources import Resources
@@ -25,6 +26,7 @@ def check_fits(cluster: Cluster, task: Task) -> None:
     _check_accelerators(cluster, task.resources)
     if cluster.offer is None:
         return
+    _check_image(cluster, cluster.offer, task.resources)
     _check_size(cluster, cluster.offer, task.resources)
     _check_place(cluster, cluster.offer, task.resources)
 
@@ -40,6 +42,22 @@ def _check_accelerators(cluster: Cluster, resources: Resources) -> None:
         name, count = (requested.name, requested.count) if requested is not None else ("", 0.0)
     if asked.name.upper() != name.upper() or asked.count > count:
         raise _less(cluster, "accelerators", asked, f"{name}:{count:g}" if name else "no accelerator")
+
+
+def _check_image(cluster: Cluster, offer: Offer, resources: Resources) -> None:
+    """As in SkyPilot, a cluster keeps the image that it was made with; a task that names none takes it."""
+    if resources.image_id is None:
+        return
+    there = Resources.model_validate(cluster.requested).image_id
+    asked, have = (_images(one, offer.region) for one in (resources.image_id, there))
+    if asked != have:
+        raise _less(cluster, "image_id", asked or "another region's image", have or "its cloud's own image")
+
+
+def _images(image_id: str | dict[str, str] | None, region: str) -> str:
+    container = container_image(image_id, region)
+    found = [f"docker:{container}" if container else "", machine_image(image_id, region)]
+    return " on ".join(dict.fromkeys(filter(None, found)))
 
 
 def _check_size(cluster: Cluster, offer: Offer, resources: Resources) -> None:

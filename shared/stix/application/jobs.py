@@ -9,6 +9,7 @@ from typing import Any
 
 from stix.application.records import job_key, update
 from stix.application.world import World
+from stix.model.container import run_options
 from stix.model.errors import ConflictError
 from stix.model.job import Demand, Job
 from stix.model.status import JobStatus
@@ -51,13 +52,16 @@ def store_spec(
     file_mounts: Sequence[Mapping[str, Any]],
 ) -> str:
     """Keep what the agent runs under the hash of its content, so that equal jobs share one document."""
-    document = {
+    document: dict[str, Any] = {
         "setup": task.setup,
         "run": task.run,
         "envs": dict(task.envs),
         "workdir": workdir,
         "file_mounts": list(file_mounts),
     }
+    options = run_options(task)
+    if options:
+        document["run_options"] = options
     data = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
     key = f"specs/{workspace}/{hashlib.sha256(data).hexdigest()}.json"
     if world.objects.size(key) is None:

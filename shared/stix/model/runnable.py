@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stix.model.container import container_problems
 from stix.model.mounts import GitWorkdir
 from stix.model.problems import Problem, task_error
 from stix.model.storage import is_url
@@ -24,7 +25,6 @@ _TASK = {
     "managed_secrets": "Pass the values with --secret.",
     "volumes": "Remove it.",
     "volume_mounts": "Remove it.",
-    "config": "Remove it.",
 }
 _RESOURCES = {
     "accelerator_args": "Remove it.",
@@ -38,6 +38,8 @@ _RESOURCES = {
 def unsupported(task: Task) -> list[Problem]:
     """One problem a field; empty for a task that can be launched."""
     problems = [Problem((name,), _TEXT, hint) for name, hint in _TASK.items() if getattr(task, name)]
+    settings = [(name, value) for name, value in task.config.items() if name != "docker" and value]
+    problems += [Problem(("config", name), _TEXT, "Remove it.") for name, _ in settings]
     if task.optimize != "cost":
         problems.append(Problem(("optimize",), f'"{task.optimize}" is {_TEXT}', "Remove it."))
     if isinstance(task.workdir, GitWorkdir):
@@ -63,17 +65,13 @@ def _unsupported_resources(task: Task) -> list[Problem]:
     if resources.accelerator is not None and not resources.accelerator.name:
         text = f"an accelerator by its memory is {_TEXT}"
         problems.append(Problem(("accelerators",), text, "Name one, such as A100-80GB."))
-    images = resources.image_id.values() if isinstance(resources.image_id, dict) else [resources.image_id]
-    if any(image and image.startswith("docker:") for image in images):
-        text = f"a container image is {_TEXT}"
-        problems.append(Problem(("image_id",), text, "Remove it, and install what the task needs in setup."))
     if resources.autostop is not None and resources.autostop.hook is not None:
         problems.append(Problem(("autostop", "hook"), _TEXT, "Remove it."))
     return problems
 
 
 def check_runnable(task: Task) -> None:
-    """Raises ``TaskError`` that names all that is not supported yet."""
-    problems = unsupported(task)
+    """Raises ``TaskError`` that names all that is not supported yet, and what cannot work in a container."""
+    problems = unsupported(task) + container_problems(task)
     if problems:
         raise task_error(problems)

@@ -26,6 +26,7 @@ class CloudFacts:
         discovers: offers come from looking (``DiscoversOffers``), not from the catalog.
         refuses_late: a creation that it accepted may still find no capacity; its machines say so then.
         brings_agent: the provider puts the agent on the machine itself.
+        runs_images: ``docker:NAME`` is what its machines are made from; elsewhere the agent runs it.
         reaches_laptop: its machines can call a loopback address of the control plane.
         quota_family: the quota that bounds an offer, in the words of ``Quota.family``.
         find_credentials: from the environment and the home folder's path, without a request: where
@@ -41,6 +42,7 @@ class CloudFacts:
     discovers: bool = False
     refuses_late: bool = False
     brings_agent: bool = False
+    runs_images: bool = False
     reaches_laptop: bool = False
     quota_family: Callable[[Offer], str] = by_instance_type
     find_credentials: Callable[[Mapping[str, str], str], str] = lambda environ, home: ""

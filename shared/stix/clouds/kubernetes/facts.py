@@ -28,6 +28,7 @@ FACTS = CloudFacts(
     discovers=True,
     # A pod is accepted first and scheduled later, or never.
     refuses_late=True,
+    runs_images=True,
     find_credentials=_find,
     credentials_hint="Put a kubeconfig into ~/.kube/config or set KUBECONFIG; see docs/clouds/kubernetes.md.",
 )

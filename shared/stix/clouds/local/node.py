@@ -34,6 +34,9 @@ __all__ = ["MARKER", "Nodes", "is_alive", "kill_all", "look", "own_processes", "
 MARKER = "STIX_MACHINE_ID"
 _ARCHIVE = "agent.pyz"
 _CONFIG = "agent.json"
+# How a person's container engine is found; jobs do not see them.
+_ENGINE: tuple[str, ...] = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY")
+_ENGINE += ("DOCKER_CERT_PATH", "CONTAINER_HOST", "XDG_RUNTIME_DIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,8 @@ def _environment(folder: Path, machine_id: str) -> dict[str, str]:
         # A container's user without a line in its passwd file.
         user = str(os.getuid())
     return {
+        **{name: os.environ[name] for name in _ENGINE if name in os.environ},
+        "STIX_ENGINE_HOME": str(Path.home()),
         "PATH": os.environ.get("PATH") or os.defpath,
         "LANG": os.environ.get("LANG") or "C.UTF-8",
         "HOME": str(folder / "home"),

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from stix.clouds.local.containers import remove_container
 from stix.clouds.local.lifecycle import Wanted
 
 __all__ = ["MachineFolders", "MachineRecord", "RecordError", "replace_file"]
@@ -158,6 +159,7 @@ def _parse(data: bytes, machine_id: str) -> MachineRecord:
 def _empty(folder: Path) -> None:
     if folder.is_dir():
         for entry in folder.iterdir():
+            remove_container(entry)
             shutil.rmtree(entry, ignore_errors=True)
 
 
