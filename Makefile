@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint types imports bench soak layers synth deploy clean help
+.PHONY: demo test check lint types imports bench soak layers synth deploy system clean help
 
 help:
 	@echo "make demo    run a real two-node task through the embedded control plane"
@@ -25,6 +25,15 @@ $(VENV)/.local: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install -c constraints.txt -e ".[local,aws,gcp,azure,kubernetes,simulate,deploy]" --group dev
 	@touch $@ $(VENV)/.local
+
+# Debian's daemons and tools that some tests run for real, where root can install them. A test without its
+# daemon is skipped and says so.
+SYSTEM = docker.io busybox-static openssh-server iproute2 haproxy
+system:
+	@dpkg -s $(SYSTEM) >/dev/null 2>&1 || { \
+	  [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	  apt-get -qq -y --no-install-recommends install $(SYSTEM); } >/dev/null 2>&1 || \
+	  echo "Not installed: one of $(SYSTEM). The tests that need it are skipped."
 
 # --- what people run ------------------------------------------------------------------------------------------
 demo: $(VENV)/.local
