@@ -7,12 +7,13 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from functions.api import clusters, jobs, service
+from functions.api import access, clusters, jobs, service
 from stix.runtime.http import new_resolver
 
 logger = Logger(service="api")
 app = new_resolver(logger)
 clusters.add_routes(app)
+access.add_routes(app)
 jobs.add_routes(app)
 service.add_routes(app)
 

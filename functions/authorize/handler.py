@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from stix.application.tokens import NodePrincipal, UserPrincipal, authenticate
+from stix.application.tunnel_relay import admits
 from stix.runtime.bootstrap import bootstrap
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Who sent the request, for the functions behind: a simple response to the HTTP API (payload 2.0), an IAM
-    policy to the WebSocket API (which knows nothing else; only nodes may connect there)."""
+    policy to the WebSocket API (which knows nothing else), where only nodes may connect, and to a tunnel its
+    two ends."""
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     scheme, _, token = str(headers.get("authorization") or "").partition(" ")
     who = authenticate(bootstrap(), token.strip()) if scheme.lower() == "bearer" else None
@@ -28,15 +30,20 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         case None:
             pass
     if "methodArn" in event:
-        return _policy(event["methodArn"], found)
+        tunnel = str((event.get("queryStringParameters") or {}).get("tunnel") or "")
+        allowed = found.get("kind") == "node"
+        if tunnel:
+            allowed = who is not None and admits(bootstrap(), who, tunnel)
+            found["tunnel"] = tunnel
+        return _policy(event["methodArn"], found, allowed)
     return {"isAuthorized": True, "context": found} if found else {"isAuthorized": False}
 
 
-def _policy(arn: str, found: dict[str, Any]) -> dict[str, Any]:
-    effect = "Allow" if found.get("kind") == "node" else "Deny"
+def _policy(arn: str, found: dict[str, Any], allowed: bool) -> dict[str, Any]:
+    effect = "Allow" if allowed else "Deny"
     statement = {"Action": "execute-api:Invoke", "Effect": effect, "Resource": arn}
     return {
-        "principalId": f"{found.get('cluster_id', 'nobody')}/{found.get('rank', '')}",
+        "principalId": f"{found.get('cluster_id') or found.get('user', 'nobody')}/{found.get('rank', '')}",
         "policyDocument": {"Version": "2012-10-17", "Statement": [statement]},
         "context": found,
     }

@@ -1,4 +1,5 @@
-"""The wake channel: a WebSocket per node, on which "ask for commands" arrives at once (decision 0003)."""
+"""The WebSocket API: a channel per node, on which "ask for commands" arrives at once (decision 0003), and the
+relay of tunnels to nodes (decision 0012)."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ _OPENED_ALREADY = (
 
 
 class WakeApi(Construct):
-    """Nodes connect with their token and send nothing but pings; the control plane posts to connections."""
+    """Nodes, and people at the other end of a tunnel, connect with their token; the control plane posts to
+    connections. Only what comes through a tunnel is carried on."""
 
     def __init__(self, scope: Construct, id: str, *, deployment: str) -> None:
         super().__init__(scope, id)
@@ -29,7 +31,7 @@ class WakeApi(Construct):
             self,
             "Api",
             api_name=f"{deployment}-wake",
-            description="Wakes the nodes of Stix.",
+            description="Wakes the nodes of Stix, and carries tunnels to them.",
             route_selection_expression="$request.body.type",
         )
         stage = apigw.WebSocketStage(
@@ -48,7 +50,7 @@ class WakeApi(Construct):
 
     @property
     def url(self) -> str:
-        """Where nodes connect."""
+        """Where nodes and people connect."""
         return f"wss://{self._host}/{_STAGE}"
 
     @property

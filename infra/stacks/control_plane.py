@@ -164,6 +164,8 @@ class ControlPlane(Stack):
         self._use_secrets(api, "s3:PutObject", "s3:DeleteObject")
         self._start(api, "launch", "terminate")
         self._wake_nodes(api)
+        # It tells both ends of a tunnel where to meet.
+        api.set(STIX_WAKE_URL=self._wake.url)
 
         # A node's last report ends its job: the job's secrets go with it, and autostop may end the cluster.
         self._use_state(agent)

@@ -9,7 +9,8 @@ import pytest
 from websockets.sync.server import serve
 
 from stix.agent.tunables import Tunables
-from stix.agent.wake_socket import WakeError, WakeSocket, connect
+from stix.agent.wake_socket import WakeSocket
+from stix.agent.websocket import WebSocketError, connect
 from tests.integration.control_plane_double import cluster, eventually
 
 
@@ -86,7 +87,7 @@ def test_upgrade_is_refused_when_the_server_says_no():
     ) as running:
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
-        with pytest.raises(WakeError, match="403"):
+        with pytest.raises(WebSocketError, match="403"):
             connect(f"ws://127.0.0.1:{running.socket.getsockname()[1]}/", "t", 10)
         running.shutdown()
         thread.join()

@@ -1,4 +1,4 @@
-"""Waking agents through API Gateway's WebSocket connections."""
+"""API Gateway's WebSocket connections: posting to one, and waking agents through theirs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,32 @@ from aws_lambda_powertools import Logger
 from stix.adapters.aws_client import create_client, error_code, translated
 from stix.model.errors import StixError
 from stix.ports.state_store import StateStore
-from stix.ports.surroundings import connection_key
+from stix.ports.surroundings import Sockets, connection_key
 
-__all__ = ["WebSocketWake"]
+__all__ = ["GatewaySockets", "WebSocketWake"]
 
 logger = Logger(child=True)
+
+
+class GatewaySockets:
+    """Implements ``Sockets``. ``endpoint`` is the API's management address."""
+
+    def __init__(self, endpoint: str, client: Any = None):
+        self._endpoint = endpoint
+        self._client = client
+
+    def post(self, connection_id: str, text: str) -> bool:
+        """A refusal other than that the connection is gone is logged: the message is lost."""
+        if self._client is None:
+            self._client = create_client("apigatewaymanagementapi", endpoint_url=self._endpoint)
+        try:
+            with translated("WebSocket API"):
+                self._client.post_to_connection(ConnectionId=connection_id, Data=text.encode())
+        except StixError as error:
+            if error.__cause__ is not None and error_code(error.__cause__) == "GoneException":
+                return False
+            logger.warning("a message was not posted", extra={"reason": error.message})
+        return True
 
 
 class WebSocketWake:
@@ -23,10 +44,9 @@ class WebSocketWake:
     again by itself.
     """
 
-    def __init__(self, store: StateStore, endpoint: str, client: Any = None):
+    def __init__(self, store: StateStore, sockets: Sockets):
         self._store = store
-        self._endpoint = endpoint
-        self._client = client
+        self._sockets = sockets
 
     def wake(self, topic: str) -> None:
         kind, _, rest = topic.partition("/")
@@ -35,18 +55,5 @@ class WebSocketWake:
             return
         key = connection_key(cluster_id, int(rank))
         item = self._store.get(key)
-        if item is None:
-            return
-        try:
-            with translated("wake channel"):
-                self._post(str(item.body["connection_id"]))
-        except StixError as error:
-            if error.__cause__ is not None and error_code(error.__cause__) == "GoneException":
-                self._store.delete(key)
-                return
-            logger.warning("wake failed", extra={"topic": topic, "reason": error.message})
-
-    def _post(self, connection_id: str) -> None:
-        if self._client is None:
-            self._client = create_client("apigatewaymanagementapi", endpoint_url=self._endpoint)
-        self._client.post_to_connection(ConnectionId=connection_id, Data=b"{}")
+        if item is not None and not self._sockets.post(str(item.body["connection_id"]), "{}"):
+            self._store.delete(key)

@@ -11,6 +11,7 @@ import threading
 import time
 from typing import Callable, Dict, List, Optional, Tuple
 
+from .access import Access
 from .commanding import Commanding
 from .config import AgentConfig, ConfigError, load_config
 from .exit_codes import EXIT_CONFIG, EXIT_POWER_OFF, EXIT_REFUSED, EXIT_RESTART
@@ -66,12 +67,13 @@ class Agent:
         self._exit_code = EXIT_RESTART
         self._winding_down = threading.Lock()
         self._gone = False
-        self._facts = discover_facts(config)
+        self._facts: Json = {**discover_facts(config), "ssh": {}}
         self._membership = Membership(config, lambda: self._facts, self._stopping)
         self._settings = Settings(os.path.join(config.state_dir, "settings.json"))
         self._book = PeerBook(config.tunables)
         self._shipping = LogShipping(self._membership, config.tunables, self._stopping)
         self._mounts = Mounts(config, self._membership)
+        self._access = Access(config, self._membership, self._tell_ssh)
         self._links: Dict[int, PeerLink] = {}
         self._head: Optional[Head] = None
         self._reporter: Optional[Reporter] = None
@@ -182,6 +184,7 @@ class Agent:
             membership=self._membership,
             settings=self._settings,
             facts=self._facts,
+            in_use=lambda: self._access.in_use,
             stopping=self._stopping,
             idle_since=(lambda: head.idle_since) if head is not None else worker.idle_since,
             unreported=head.unreported if head is not None else no_news,
@@ -199,6 +202,7 @@ class Agent:
             stopping=self._stopping,
             accept=head.accept if head is not None else None,
             after=self._after if head is not None else 0,
+            access=self._access,
             on_peers=self._point_links,
             wind_down=self._wind_down,
         )
@@ -249,6 +253,10 @@ class Agent:
         if self._reporter is not None:
             self._reporter.changed()
 
+    def _tell_ssh(self, ssh: Json) -> None:
+        self._facts["ssh"] = ssh
+        self._changed()
+
     def _spawn(self, name: str, target: Callable[[], None]) -> None:
         threading.Thread(target=self._guard, args=(target,), name=name, daemon=True).start()
 
@@ -279,6 +287,7 @@ class Agent:
             threading.Thread(target=self._end_node, args=(why,), name="end", daemon=True).start()
 
     def _end_node(self, why: str) -> None:
+        self._access.close()
         worker: Optional[Worker] = getattr(self, "_worker", None)
         if worker is not None:
             worker.end_all(why)

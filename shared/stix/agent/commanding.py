@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Callable, List, Optional
 
+from .access import Access
 from .backoff import Backoff
 from .config import AgentConfig
 from .files import Json
@@ -32,6 +33,7 @@ class Commanding:
         stopping: threading.Event,
         accept: Optional[Callable[[List[Json]], int]],
         after: int,
+        access: Access,
         on_peers: Callable[[], None],
         wind_down: Callable[[str], None],
     ) -> None:
@@ -39,7 +41,7 @@ class Commanding:
         self._settings, self._book, self._shipping = settings, book, shipping
         self._stopping = stopping
         self._accept, self._after = accept, after
-        self._on_peers, self._wind_down = on_peers, wind_down
+        self._access, self._on_peers, self._wind_down = access, on_peers, wind_down
         self._wake = threading.Event()
         self._follow_version = 0
 
@@ -75,6 +77,7 @@ class Commanding:
             "peers_version": self._book.version,
             "settings_version": self._settings.version,
             "follow_version": self._follow_version,
+            "access_version": self._access.version,
         }
 
     def _take(self, answer: Json) -> bool:
@@ -86,6 +89,9 @@ class Commanding:
             news = True
         if "settings" in answer and answer.get("settings_version") != self._settings.version:
             self._settings.update(int(answer["settings_version"]), answer["settings"] or {})
+            news = True
+        if answer.get("access") is not None and answer.get("access_version") != self._access.version:
+            self._access.update(int(answer["access_version"]), answer["access"])
             news = True
         for entry in answer.get("follow") or []:
             self._shipping.follow(int(entry["job"]), float(entry["until"]))

@@ -39,10 +39,22 @@ def can_notice(cloud: str) -> bool:
     return cloud in _READERS
 
 
+def has_instance_profile(base_url: str) -> bool:
+    """Whether an EC2 instance has a role of its own, without which Systems Manager cannot lead to it."""
+    base = base_url.rstrip("/")
+    try:
+        return _get(base + "/latest/meta-data/iam/info", _aws_headers(base)) is not None
+    except (OSError, ValueError):
+        return False
+
+
+def _aws_headers(base: str) -> Dict[str, str]:
+    token = _get(base + "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, "PUT")
+    return {"X-aws-ec2-metadata-token": token or ""}
+
+
 def _aws(base: str) -> Optional[Notice]:
-    headers = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
-    token = _get(base + "/latest/api/token", headers, "PUT")
-    headers = {"X-aws-ec2-metadata-token": token or ""}
+    headers = _aws_headers(base)
     action = _get(base + "/latest/meta-data/spot/instance-action", headers)
     if action is not None:
         return Notice("preemption", _moment(json.loads(action).get("time")))

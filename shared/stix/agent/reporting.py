@@ -29,6 +29,7 @@ class Reporter:
         membership: Membership,
         settings: Settings,
         facts: Json,
+        in_use: Callable[[], bool],
         stopping: threading.Event,
         idle_since: Callable[[], Optional[float]],
         unreported: Callable[[], List[Tuple[int, int, Json]]],
@@ -37,6 +38,7 @@ class Reporter:
     ) -> None:
         self._config, self._membership, self._settings = config, membership, settings
         self._facts = facts
+        self._in_use = in_use
         self._stopping = stopping
         self._idle_since, self._unreported, self._told = idle_since, unreported, told
         self._wind_down = wind_down
@@ -98,6 +100,7 @@ class Reporter:
     def _has_news(self) -> bool:
         return bool(
             self._notes
+            or self._told_facts != self._facts
             or self._told_notice != self._notice
             or self._told_token != self._membership.identity.get("node_token")
             or self._told_idle != self._idle_now()
@@ -116,13 +119,14 @@ class Reporter:
             "jobs": [entry for _, _, entry in news],
             "notes": notes,
         }
-        if self._told_facts != self._facts:
-            body["facts"] = self._facts
+        facts = dict(self._facts)
+        if self._told_facts != facts:
+            body["facts"] = facts
         notice = self._notice
         if notice is not None:
             body["notice"] = notice
         answer = self._membership.call(channel, "report", body)
-        self._told_facts = self._facts
+        self._told_facts = facts
         self._told_token = self._membership.identity["node_token"]
         self._told_idle = idle
         self._told_notice = notice
@@ -137,9 +141,9 @@ class Reporter:
 
     def _idle_now(self) -> Optional[float]:
         idle = self._idle_since()
-        if idle is None or not (self._config.watch_logins and self._settings.counts_logins):
+        if idle is None or not self._settings.counts_logins:
             return idle
-        if someone_logged_in():
+        if self._in_use() or (self._config.watch_logins and someone_logged_in()):
             self._last_login = time.time()
             return None
         return max(idle, self._last_login)

@@ -57,6 +57,7 @@ class Commands(Message):
     peers_version: int | None = None
     settings_version: int | None = None
     follow_version: int | None = None
+    access_version: int | None = None
 
 
 class Chunk(Message):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from stix.api import v1, v1_reports
+from stix.api import v1, v1_access, v1_admin, v1_reports
 
 __all__ = ["ERROR_CODES", "OPERATION_CODES", "ROUTES", "Query", "Route"]
 
@@ -213,6 +213,33 @@ ROUTES: tuple[Route, ...] = (
         "Why a cluster is what it is: what was tried, what comes next, what it costs.",
         v1_reports.Explanation,
         errors=(404,),
+    ),
+    Route(
+        "post",
+        "/v1/clusters/{name}/ssh",
+        "giveAccess",
+        "Let a public key log in on a cluster's nodes, and say where their SSH servers are.",
+        v1_access.SshAccess,
+        request=v1_access.SshRequest,
+        errors=(400, 404, 409),
+    ),
+    Route(
+        "post",
+        "/v1/clusters/{name}/tunnels",
+        "openTunnel",
+        "Open a tunnel to a node's SSH server, whose ends both call out.",
+        v1_access.Tunnel,
+        201,
+        v1_access.TunnelRequest,
+        errors=(400, 404, 409),
+    ),
+    Route(
+        "get",
+        "/v1/clusters/{name}/endpoints",
+        "endpoints",
+        "Where the ports are that the cluster's task opened.",
+        v1_access.Endpoints,
+        errors=(404, 409),
     ),
     Route(
         "post",

@@ -246,6 +246,7 @@ class Node(Response):
     status: str
     reason: str = ""
     address: str = ""
+    public_address: str = ""
     machine_id: str = ""
     vcpus: float | None = None
     memory_gib: float | None = None

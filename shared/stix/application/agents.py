@@ -18,6 +18,7 @@ from stix.application.records import (
     put,
     update,
 )
+from stix.application.ssh_access import told_access
 from stix.application.tokens import NodePrincipal
 from stix.application.want import autostop_now
 from stix.application.world import World
@@ -179,9 +180,13 @@ def commands(world: World, who: NodePrincipal, request: Mapping[str, Any]) -> tu
         autostop = None if cluster.autostop is None else cluster.autostop.to_wire()
         wanted = str(cluster.wanted)
         answer["settings"] = {"autostop": autostop, "dead_man_seconds": _DEAD_MAN_SECONDS, "wanted": wanted}
+    if request.get("access_version") is not None:  # An older agent knows nothing of logins.
+        answer["access_version"], access = told_access(world, cluster, who.rank, request["access_version"])
+        if access is not None:
+            answer["access"] = access
     if who.rank == 0 and cluster.status is ClusterStatus.UP:
         answer["commands"], answer["more"] = _next_commands(world, cluster, int(request.get("after") or 0))
-    news = bool(answer["commands"]) or "peers" in answer or "settings" in answer
+    news = bool(answer["commands"]) or any(name in answer for name in ("peers", "settings", "access"))
     news |= request.get("follow_version", answer["follow_version"]) != answer["follow_version"]
     return answer, news
 

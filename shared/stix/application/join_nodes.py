@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stix.application.machine_addresses import record_addresses
 from stix.application.offering_health import record_success
 from stix.application.operations import finish, note
 from stix.application.records import (
@@ -206,6 +207,7 @@ def hand_over(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
         if job.status is JobStatus.INIT:
             update(world, Job, job_key(workspace, cluster_id, job.id), _pending)
     _remember_success(world, cluster)
+    record_addresses(world, cluster)
     wake_nodes(world, cluster, all_ranks=True)
     note(world, workspace, cluster.operation_id, f"Cluster {cluster.name} is up.")
     finish(world, workspace, cluster.operation_id, OperationStatus.SUCCEEDED)

@@ -20,6 +20,7 @@ from stix.application.records import (
     unfinished,
     update,
 )
+from stix.application.ssh_access import access_key
 from stix.application.world import World
 from stix.model.cluster import Cluster, Intent, Node
 from stix.model.errors import ConflictError, InvalidRequestError, NotYetTerminatedError
@@ -114,9 +115,13 @@ def close(world: World, cluster: Cluster, *, reason: str) -> None:
             expires_at=keep_until,
         )
         writes = [put(final)]
-        counter = world.store.get(counter_key(cluster.workspace, cluster.id))
-        if counter is not None:
-            writes.append(Put(counter.changed(expires_at=keep_until)))
+        for key in (
+            counter_key(cluster.workspace, cluster.id),
+            access_key(cluster.workspace, cluster.id),
+        ):
+            kept = world.store.get(key)
+            if kept is not None:
+                writes.append(Put(kept.changed(expires_at=keep_until)))
         holder = cluster_by_name(world, cluster.workspace, cluster.name)
         if holder is not None and holder.id == cluster.id:
             writes.append(name_held_by(world, cluster.workspace, cluster.name, "", expires_at=keep_until))
@@ -237,9 +242,10 @@ def _record_machines(world: World, cluster: Cluster, machines: list[Machine]) ->
                 if node.status in (NodeStatus.STOPPED, NodeStatus.TERMINATED)
                 else node.status
             )
+        moved = node.changed(public_address=machine.public_address)
         if status is node.status:
-            return None
-        return node.changed(status=status, reason=machine.reason, since=now, due_at=now + 3600)
+            return moved
+        return moved.changed(status=status, reason=machine.reason, since=now, due_at=now + 3600)
 
     for node in child_records(world, Node, cluster.workspace, cluster.id):
         update(world, Node, node_key(node.workspace, node.cluster_id, node.rank), change)

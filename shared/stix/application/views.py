@@ -111,6 +111,7 @@ def _node_view(node: Node, beat: Heartbeat | None) -> dict[str, Any]:
         "status": str(node.status),
         "reason": node.reason,
         "address": node.address,
+        "public_address": node.public_address,
         "machine_id": node.machine_id,
         "vcpus": facts.get("cpus"),
         "memory_gib": facts.get("memory_gib"),

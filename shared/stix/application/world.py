@@ -10,7 +10,7 @@ from stix.ports.cloud_facts import CloudFacts, CloudProblem
 from stix.ports.compute import Compute
 from stix.ports.object_store import ObjectStore
 from stix.ports.state_store import StateStore
-from stix.ports.surroundings import Clock, EventBus, Ids, Secrets, Wake
+from stix.ports.surroundings import Clock, EventBus, Ids, Secrets, Sockets, Wake
 from stix.ports.workflows import Workflows
 
 __all__ = ["Limits", "World"]
@@ -50,7 +50,8 @@ class World:
     ``clouds`` are those that are configured, in every process; ``compute`` maps a cloud's name to its
     provider where this process may call it. ``unusable`` are the known clouds that are not configured, or
     not whole. ``api_url`` is where agents reach the control plane; ``wake_url``
-    is empty where requests are held instead. ``catalog`` has the prices of the clouds that do not say
+    is empty where requests are held instead. ``sockets`` posts to WebSockets that are open, in the process
+    that takes their messages. ``catalog`` has the prices of the clouds that do not say
     themselves what they offer. ``agent_hash`` is the SHA-256 of the archive that new machines fetch.
     """
 
@@ -72,3 +73,4 @@ class World:
     clouds: Mapping[str, CloudFacts] = field(default_factory=dict)
     unusable: Mapping[str, CloudProblem] = field(default_factory=dict)
     agent_hash: Callable[[], str] = lambda: ""
+    sockets: Sockets | None = None

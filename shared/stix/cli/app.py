@@ -20,6 +20,8 @@ COMMANDS = {
     "status": ("stix.cli.status", "Show clusters."),
     "explain": ("stix.cli.explain", "Show why a cluster is where and what it is."),
     "cost-report": ("stix.cli.cost_report", "Show what clusters cost, those that ended too."),
+    "budget": ("stix.cli.budget", "Show or set what a month may cost."),
+    "ssh": ("stix.cli.ssh", "Log in on a node."),
     "queue": ("stix.cli.jobs", "Show the jobs of clusters."),
     "logs": ("stix.cli.logs", "Show or save the log of a job."),
     "cancel": ("stix.cli.jobs", "Cancel jobs."),
@@ -37,6 +39,10 @@ COMMANDS = {
 }
 
 
+# Not for people: other programs run them.
+HIDDEN = {"ssh-proxy": ("stix.cli.ssh", "")}
+
+
 class LazyGroup(click.Group):
     """Loads a command's module when the command is named."""
 
@@ -44,16 +50,17 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        found = COMMANDS.get(cmd_name) or HIDDEN.get(cmd_name)
+        if found is None:
             return None
-        command = getattr(import_module(COMMANDS[cmd_name][0]), f"{cmd_name.replace('-', '_')}_command")
+        command = getattr(import_module(found[0]), f"{cmd_name.replace('-', '_')}_command")
         assert isinstance(command, click.Command)
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+        if args and not args[0].startswith("-") and args[0] not in {*COMMANDS, *HIDDEN}:
             near = get_close_matches(args[0], COMMANDS, 1)
             ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean '{near[0]}'?" if near else ""))
         return super().resolve_command(ctx, args)

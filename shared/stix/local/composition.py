@@ -26,6 +26,7 @@ from stix.local.interpreter import FunctionError, Interpreter, WorkflowDriver, l
 from stix.local.limits import limits_from
 from stix.local.parking import Parking, ParkingWake
 from stix.local.scheduler import Recurring, Scheduler
+from stix.local.sockets import LocalSockets
 from stix.local.upkeep import purge_in_portions, trim_log
 from stix.ports.compute import Compute
 from stix.ports.state_store import Item, Key
@@ -50,6 +51,7 @@ class Embedded:
     world: World
     functions: Functions
     parking: Parking
+    sockets: LocalSockets
     objects: LocalObjectStore
     database: SqliteDatabase
     driver: WorkflowDriver
@@ -110,6 +112,7 @@ def compose(
         clock=clock.now,
     )
     parking = Parking()
+    sockets = LocalSockets(functions)
     clouds = connect_clouds(
         home.config_file, deployment=deployment, clock=clock, public=bool(public_url), environ=environ
     )
@@ -131,6 +134,7 @@ def compose(
         clouds={LOCAL: facts(LOCAL), **clouds.facts},
         unusable=clouds.problems,
         agent_hash=lambda: archive_hash(objects),
+        sockets=sockets,
     )
     _make_token(home, world)
 
@@ -149,6 +153,7 @@ def compose(
         world,
         functions,
         parking,
+        sockets,
         objects,
         database,
         WorkflowDriver(interpreter, functions.submit, clock=clock.now),

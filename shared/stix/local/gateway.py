@@ -15,10 +15,11 @@ from stix.local.functions import PAYLOAD_LIMIT, Functions, PayloadTooLargeError
 from stix.local.http_events import HttpAnswer, HttpRequest, MalformedAnswerError, http_event, read_answer
 from stix.local.interpreter.errors import FunctionError
 from stix.local.parking import Parking
+from stix.local.sockets import SOCKET_PATH
 from stix.local.workers import run_in_thread
 from stix.model.errors import ForbiddenError, NotFoundError, StixError
 
-__all__ = ["Gateway", "GatewayLimits", "ServesObjects"]
+__all__ = ["Gateway", "GatewayLimits", "ServesObjects", "ServesSockets"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,10 @@ class Route:
 
 class ServesObjects(Protocol):
     async def serve(self, request: HttpRequest, raw_path: str, receive: Receive, send: Send) -> None: ...
+
+
+class ServesSockets(Protocol):
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 class TooManyRequestsError(StixError):
@@ -93,17 +98,22 @@ class Gateway:
         objects: ServesObjects,
         hosts: Callable[[], frozenset[str]],
         limits: GatewayLimits = GatewayLimits(),
+        sockets: ServesSockets | None = None,
     ):
         self._functions = functions
         self._parking = parking
         self._objects = objects
         self._hosts = hosts
         self._limits = limits
+        self._sockets = sockets
         self._authorization = Authorization(self._invoke)
         self._in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI. Errors of ours become answers; what nobody foresaw is left to the server, which logs it."""
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+            return
         try:
             await self._answer(scope, receive, send)
         except ClientGoneError:
@@ -112,6 +122,15 @@ class Gateway:
             await _send_error(send, exc)
         except TimeoutError:
             await _send_error(send, TimedOutError("The request's body did not come in time."))
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+        known = scope["path"] == SOCKET_PATH and _host_name(host) in self._hosts()
+        if self._sockets is None or not known:
+            await receive()
+            await send({"type": "websocket.close"})
+            return
+        await self._sockets.serve(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = read_request(scope, without=PARKED)

@@ -1,10 +1,11 @@
-"""uvicorn's HTTP protocol on a loop that wakes up only when something happens."""
+"""uvicorn's HTTP and WebSocket protocols on a loop that wakes up only when something happens."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -12,6 +13,7 @@ from uvicorn.server import ServerState
 
 from stix.local.asgi import Receive, Scope, Send
 from stix.local.listening import BACKLOG
+from stix.local.sockets import MESSAGE_BYTES
 
 __all__ = ["HttpServer"]
 
@@ -34,7 +36,9 @@ class HttpServer:
         self._config = Config(
             application,
             http=H11Protocol,
-            ws="none",
+            ws=_websocket,  # type: ignore[arg-type]  # called as a class, imported for the first WebSocket
+            ws_max_size=MESSAGE_BYTES,
+            ws_per_message_deflate=False,
             lifespan="off",
             interface="asgi3",
             log_config=None,
@@ -69,3 +73,9 @@ class HttpServer:
 
     def _protocol(self) -> asyncio.Protocol:
         return H11Protocol(config=self._config, server_state=self._state, app_state={})
+
+
+def _websocket(**arguments: Any) -> asyncio.Protocol:
+    from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+
+    return WSProtocol(**arguments)

@@ -112,9 +112,13 @@ async def _run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     embedded.parking.attach(loop)
+    embedded.sockets.attach(loop)
     transfers = Transfers(embedded.objects, embedded.world.clock)
     hosts = frozenset({LOOPBACK, "localhost", "::1", urlsplit(public_url).hostname or LOOPBACK})
-    server = HttpServer(Gateway(embedded.functions, embedded.parking, transfers, lambda: hosts), listener)
+    gateway = Gateway(
+        embedded.functions, embedded.parking, transfers, lambda: hosts, sockets=embedded.sockets
+    )
+    server = HttpServer(gateway, listener)
     embedded.start()
     await server.start()
     home.write_server(ServerFile(local_url, os.getpid(), time.time(), stix.__version__))

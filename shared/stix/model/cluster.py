@@ -107,6 +107,7 @@ class Node(Record):
     machine_id: str
     attempt: int
     address: str = ""
+    public_address: str = ""
     peer_port: int = 0
     token_hash: str = ""
     facts: dict[str, Any] = {}

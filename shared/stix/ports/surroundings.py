@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from stix.ports.state_store import Key
 
-__all__ = ["Clock", "Event", "EventBus", "Ids", "Secrets", "Wake", "connection_key"]
+__all__ = ["Clock", "Event", "EventBus", "Ids", "Secrets", "Sockets", "Wake", "connection_key"]
 
 
 class Clock(Protocol):
@@ -49,6 +49,14 @@ class Wake(Protocol):
     """
 
     def wake(self, topic: str) -> None: ...
+
+
+class Sockets(Protocol):
+    """The open WebSockets of nodes and people. What is posted may be lost, late or out of order."""
+
+    def post(self, connection_id: str, text: str) -> bool:
+        """False where that connection is gone."""
+        ...
 
 
 def connection_key(cluster_id: str, rank: int) -> Key:

@@ -11,7 +11,7 @@ from stix.adapters.s3 import S3ObjectStore
 from stix.adapters.s3_secrets import S3Secrets
 from stix.adapters.step_functions import StepFunctionsWorkflows
 from stix.adapters.system import SystemClock, SystemIds
-from stix.adapters.websocket_wake import WebSocketWake
+from stix.adapters.websocket_wake import GatewaySockets, WebSocketWake
 from stix.application.world import Limits, World
 from stix.clouds.registry import PROVIDERS, facts
 from stix.ports.cloud_facts import CloudProblem
@@ -31,6 +31,7 @@ def build_world() -> World:
     store = DynamoStateStore(settings.table)
     objects = S3ObjectStore(settings.objects_bucket)
     clock = SystemClock()
+    sockets = GatewaySockets(settings.wake_endpoint)
     return World(
         deployment=settings.deployment,
         runtime="aws",
@@ -44,7 +45,7 @@ def build_world() -> World:
         },
         secrets=S3Secrets(S3ObjectStore(settings.secrets_bucket)),
         events=EventBridgeBus(settings.event_bus),
-        wake=WebSocketWake(store, settings.wake_endpoint),
+        wake=WebSocketWake(store, sockets),
         clock=clock,
         ids=SystemIds(),
         limits=Limits(),
@@ -61,4 +62,5 @@ def build_world() -> World:
             if cloud not in settings.clouds
         },
         agent_hash=lambda: archive_hash(objects),
+        sockets=sockets,
     )

@@ -134,6 +134,18 @@ class Client:
         body = {"autostop": autostop}
         return cast(shape.Cluster, self._call("PUT", f"/v1/clusters/{_safe(name)}/autostop", body))
 
+    def ssh_access(self, name: str, public_key: str) -> shape.SshAccess:
+        """Let the key log in on the cluster's nodes; asked again it says how far that is."""
+        body = {"public_key": public_key}
+        return cast(shape.SshAccess, self._call("POST", f"/v1/clusters/{_safe(name)}/ssh", body))
+
+    def open_tunnel(self, name: str, rank: int) -> shape.Tunnel:
+        body = {"rank": rank}
+        return cast(shape.Tunnel, self._call("POST", f"/v1/clusters/{_safe(name)}/tunnels", body))
+
+    def endpoints(self, name: str) -> shape.Endpoints:
+        return cast(shape.Endpoints, self._call("GET", f"/v1/clusters/{_safe(name)}/endpoints"))
+
     # -- jobs ------------------------------------------------------------------------------------------------
 
     def exec(self, cluster: str, request: dict[str, Any]) -> shape.JobAccepted:

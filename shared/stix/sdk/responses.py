@@ -16,6 +16,8 @@ __all__ = [
     "Cluster",
     "CostLine",
     "CostReport",
+    "Endpoint",
+    "Endpoints",
     "ErrorBody",
     "ExplainedOffer",
     "Explanation",
@@ -32,6 +34,10 @@ __all__ = [
     "Plan",
     "PlannedOffer",
     "Progress",
+    "Rebuild",
+    "SshAccess",
+    "SshNode",
+    "Tunnel",
     "UploadTarget",
 ]
 
@@ -122,6 +128,7 @@ class Node(TypedDict):
     status: str
     reason: str
     address: str
+    public_address: str
     machine_id: str
     vcpus: float | None
     memory_gib: float | None
@@ -129,6 +136,44 @@ class Node(TypedDict):
     limits: dict[str, str]
     last_seen: float | None
     idle_since: float | None
+
+
+class SshNode(TypedDict):
+    rank: int
+    up: bool
+    ready: bool
+    problem: str
+    user: str
+    port: int
+    host_keys: list[str]
+    session_manager: bool
+    machine_id: str
+    address: str
+    public_address: str
+
+
+class SshAccess(TypedDict):
+    cluster: str
+    cluster_id: str
+    cloud: str
+    region: str
+    nodes: list[SshNode]
+
+
+class Tunnel(TypedDict):
+    id: str
+    url: str
+
+
+class Endpoint(TypedDict):
+    port: int
+    host: str
+    url: str
+
+
+class Endpoints(TypedDict):
+    endpoints: list[Endpoint]
+    reason: str
 
 
 class Attempt(TypedDict):
