@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint types imports bench soak layers synth deploy system clean help
+.PHONY: demo test check lint types imports bench soak e2e-kubernetes layers synth deploy system clean help
 
 help:
 	@echo "make demo    run a real two-node task through the embedded control plane"
 	@echo "make test    every check that CI runs"
 	@echo "make bench   figures, each beside its limit"
 	@echo "make soak    the slow checks at their full size"
+	@echo "make e2e-kubernetes   the cloud kubernetes against a real control plane"
 	@echo "make deploy  put the control plane into your AWS account"
 
 # --- set-up: stamps, so that a second run costs nothing -------------------------------------------------------
@@ -59,6 +60,12 @@ bench: $(VENV)/.dev
 
 soak: $(VENV)/.dev layers
 	CDK_VALIDATION=false $(BIN)/python -m pytest -m soak -s
+
+# A real Kubernetes control plane; its build is kept outside the repository and takes minutes once.
+e2e-kubernetes: $(VENV)/.dev
+	sh tests/substrate/kubernetes/build.sh
+	$(BIN)/python -m pytest -m kubernetes -rs \
+	  tests/contract/test_compute.py tests/contract/test_compute_kubernetes_real.py
 
 # --- the deployed control plane -------------------------------------------------------------------------------
 layers: $(VENV)/.dev

@@ -218,6 +218,16 @@ class _object_server:  # noqa: N801 - a context manager, used like a function
         self._server.server_close()
 
 
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real Kubernetes control plane, for tests marked ``kubernetes``."""
+    from tests.substrate.kubernetes.control_plane import ControlPlane
+
+    made = ControlPlane(tmp_path_factory.mktemp("kubernetes"))
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def plane(tmp_path) -> Iterator[ControlPlane]:
     """A control plane that the functions' handlers find, with the token ``ann-token``."""

@@ -47,7 +47,10 @@ def scripted_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_scripted_archive(tmp_path_factory.mktemp("agent") / "agent.pyz")
 
 
-_WORLDS = ("aws", "azure", "gcp", "kubernetes", "local")
+_WORLDS = (
+    *("aws", "azure", "gcp", "kubernetes", "local"),
+    pytest.param("kubernetes-real", marks=pytest.mark.kubernetes),
+)
 
 
 @pytest.fixture(params=_WORLDS)
@@ -55,6 +58,9 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ComputeWor
     world: ComputeWorld
     if request.param == "local":
         world = LocalWorld(tmp_path, request.getfixturevalue("scripted_archive"))
+    elif request.param == "kubernetes-real":
+        real = import_module("tests.contract.world_kubernetes_real")
+        world = real.World(request.getfixturevalue("control_plane"))
     else:
         world = import_module(f"tests.contract.world_{request.param}").World(tmp_path)
     yield world
@@ -170,8 +176,7 @@ def test_create_refuses_when_the_token_was_used_for_another_gang(
 
 
 def test_create_leaves_nothing_when_the_place_has_too_little(compute: Compute, world: ComputeWorld) -> None:
-    with pytest.raises(NoCapacityError):
-        compute.create(world.greedy_request("a"))
+    assert isinstance(_refusal(compute, world, world.greedy_request("a")), NoCapacityError)
     world.settle()
     assert _listed(compute, world) == set()
 

@@ -11,6 +11,7 @@ import yaml
 
 from stix.adapters.system import SystemClock
 from stix.clouds.kubernetes.compute import connect
+from stix.clouds.kubernetes.errors import refusal
 from stix.clouds.kubernetes.facts import FACTS
 from stix.clouds.registry import check_config
 from stix.model.errors import (
@@ -18,6 +19,7 @@ from stix.model.errors import (
     InvalidInputError,
     InvalidRequestError,
     NoCapacityError,
+    NotYetTerminatedError,
     QuotaExceededError,
     UnavailableError,
 )
@@ -88,6 +90,71 @@ def test_quota_of_a_namespace_is_a_quota(world: World) -> None:
     with pytest.raises(QuotaExceededError, match="exceeded quota") as refused:
         world.compute().create(world.request("a"))
     assert "owner of the namespace" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "maximum memory usage per Container is 1Gi, but limit is 4Gi",
+        "[maximum memory usage per Container is 1Gi, but limit is 4Gi, maximum cpu usage per Pod is 1, ...]",
+        "memory max limit to request ratio per Container is 1, but provided ratio is 2.000000",
+    ],
+)
+def test_limit_range_is_a_quota(words: str) -> None:
+    assert isinstance(refusal("Forbidden", f'pods "p" is forbidden: {words}'), QuotaExceededError)
+
+
+def test_rule_of_the_cluster_is_no_missing_right(world: World) -> None:
+    world.refuse("Denied")
+    with pytest.raises(InvalidRequestError, match='serviceaccount "x" not found') as refused:
+        world.compute().create(world.request("a"))
+    assert "role" not in refused.value.hint
+
+
+def test_spot_node_with_the_clouds_taint_is_offered_and_used(world: World) -> None:
+    labels = {"kubernetes.azure.com/scalesetpriority": "spot"}
+    (taint,) = ({"key": key, "value": value, "effect": "NoSchedule"} for key, value in labels.items())
+    world.server.add_node("aks", cpu="96", memory="512Gi", labels=labels, taints=[taint])
+    (offer,) = [offer for offer in world.compute().offers() if offer.vcpus == 96]
+    assert offer.spot
+    (name,) = world.compute().create(world.request("a", spot=True, vcpus=90))
+    assert world.server.objects["pods"][name]["spec"]["nodeName"] == "aks"
+
+
+def test_preemption_is_told_by_the_schedulers_event_while_the_pod_ends_and_after(world: World) -> None:
+    compute = world.compute()
+    first, second = ids = compute.create(world.request("a", 2))
+    world.settle()
+    world.server.take(first)
+    compute.terminate(world.place, [second])
+    for state in (MachineState.TERMINATING, MachineState.TERMINATED):
+        taken, own = compute.describe(world.place, ids)
+        assert (taken.state, taken.preempted, own.state, own.preempted) == (state, True, state, False)
+        assert taken.reason == "Preempted: Preempted by team/urgent on node big"
+        world.settle()
+
+
+def test_pod_is_not_taken_when_its_node_came_back(world: World) -> None:
+    compute = world.compute()
+    ids = compute.create(world.request("a"))
+    world.settle()
+    for words in ("Marking for deletion Pod team/p", "Cancelling deletion of Pod team/p"):
+        world.server.event(ids[0], "TaintManagerEviction", words)
+    compute.terminate(world.place, ids)
+    assert not compute.describe(world.place, ids)[0].preempted
+
+
+def test_release_deletes_the_service_while_pods_still_end(world: World) -> None:
+    compute = world.compute()
+    request = world.request("a", ports=("8080",))
+    compute.create(request)
+    world.settle()
+    with pytest.raises(NotYetTerminatedError):
+        compute.release(world.place, request.token)
+    assert world.server.objects["services"] == {}
+    world.settle()
+    compute.release(world.place, request.token)
+    assert world.leftovers() == []
 
 
 def test_service_goes_with_its_pods_when_nobody_releases_it(world: World) -> None:

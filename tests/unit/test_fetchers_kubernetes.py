@@ -73,6 +73,15 @@ def test_closed_node_is_left_out(closed: dict[str, Any]) -> None:
     assert fetched.left_out == {"not ready or not schedulable": 1}
 
 
+@pytest.mark.parametrize(("effect", "usable"), [("NoSchedule", True), ("NoExecute", False)])
+def test_spot_node_is_usable_when_pods_tolerate_its_taint(effect: str, usable: bool) -> None:
+    key = "cloud.google.com/gke-spot"
+    spot = node(spec={"taints": [{"key": key, "value": "true", "effect": effect}]})
+    assert not kubernetes.usable(spot)  # tainted as spot, but not labelled so
+    spot["metadata"]["labels"][key] = "true"
+    assert kubernetes.usable(spot) is usable
+
+
 def test_every_page_of_nodes_is_read() -> None:
     def pages(request: httpx.Request) -> Any:
         after = request.url.params.get("continue", "")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,6 +38,8 @@ _STATUS = {
     "Unauthorized": 401,
     "Forbidden": 403,
     "ExceededQuota": 403,
+    "Denied": 403,
+    "QuotaUnknown": 403,
     "NotFound": 404,
     "MethodNotAllowed": 405,
     "AlreadyExists": 409,
@@ -46,6 +49,13 @@ _STATUS = {
     "TooManyRequests": 429,
     "BadRequest": 400,
     "ServiceUnavailable": 503,
+}
+# What the API server says with the reason Forbidden, as 1.20.2 words it.
+_FORBIDDEN = {
+    "Forbidden": 'User "u" cannot create resource "pods" in API group "" in the namespace "team"',
+    "ExceededQuota": "exceeded quota: team, requested: pods=1, used: pods=9, limited: pods=9",
+    "Denied": 'error looking up service account team/x: serviceaccount "x" not found',
+    "QuotaUnknown": "status unknown for quota: team, resources: pods",
 }
 _CONTAINER_WAITS = frozenset(
     {
@@ -111,7 +121,10 @@ class KubernetesServer:
         memory: str = "32Gi",
         gpus: int = 0,
         labels: dict[str, str] | None = None,
+        taints: Sequence[dict[str, str]] = (),
     ) -> None:
+        if gpus:
+            taints = [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}, *taints]
         free = {"cpu": cpu, "memory": memory, "pods": "110"}
         if gpus:
             free["nvidia.com/gpu"] = str(gpus)
@@ -120,7 +133,7 @@ class KubernetesServer:
             name,
             {
                 "metadata": {"name": name, "labels": {"kubernetes.io/arch": "amd64", **(labels or {})}},
-                "spec": {"taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}] if gpus else []},
+                "spec": {"taints": list(taints)},
                 "status": {"allocatable": free, "conditions": [{"type": "Ready", "status": "True"}]},
             },
         )
@@ -162,15 +175,21 @@ class KubernetesServer:
                 }
             ]
 
-    def event(self, pod: str, reason: str) -> None:
-        """What the cluster autoscaler says of a pod."""
+    def take(self, name: str) -> None:
+        """The scheduler preempts it: it is deleted, and only an event says why."""
+        with self._lock:
+            self.event(name, "Preempted", "Preempted by team/urgent on node big")
+            self.objects["pods"][name]["metadata"]["deletionTimestamp"] = _now()
+
+    def event(self, pod: str, reason: str, words: str = "from the cluster autoscaler") -> None:
+        """What another part of the cluster says of a pod."""
         about = self.objects["pods"][pod]
-        name = f"{pod}.{uuid.uuid4().hex[:8]}"
+        name = f"{pod}.{time.time_ns():x}"
         told = {
             "metadata": {"name": name, "namespace": about["metadata"]["namespace"]},
             "involvedObject": {"kind": "Pod", "name": pod, "uid": about["metadata"]["uid"]},
             "reason": reason,
-            "message": "from the cluster autoscaler",
+            "message": words,
             "lastTimestamp": _now(),
         }
         self._store("events", name, told)
@@ -242,12 +261,11 @@ class KubernetesServer:
         fault = self.faults.take(f"create {kind}", Kind.REFUSE)
         if fault is not None:
             status = _STATUS[fault.code]
-            reason = "Forbidden" if fault.code == "ExceededQuota" else fault.code
-            words = (
-                f'pods "{name}" is forbidden: exceeded quota: team, requested: pods=1, limited: pods=9'
-                if fault.code == "ExceededQuota"
-                else f"The server says {fault.code}"
-            )
+            reason = "Forbidden" if fault.code in _FORBIDDEN else fault.code
+            words = f"The server says {fault.code}"
+            if fault.code in _FORBIDDEN:
+                about = "pods" if fault.code == "Forbidden" else f'pods "{name}"'
+                words = f"{about} is forbidden: {_FORBIDDEN[fault.code]}"
             return self._send(http, status, _failure(status, reason, words))
         answer: tuple[int, dict[str, Any]] = (500, {})
         for _ in range(2 if self.faults.take(f"create {kind}", Kind.TWICE) else 1):

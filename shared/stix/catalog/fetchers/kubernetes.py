@@ -18,13 +18,30 @@ from stix.catalog.fetchers.web import PriceApi
 from stix.catalog.row import CatalogRow
 from stix.catalog.source import Fetched, FetchError
 
-__all__ = ["CLOUD", "NodeAccelerator", "accelerator_of", "discover", "quantity", "rows_of", "usable"]
+__all__ = [
+    "CLOUD",
+    "SPOT_LABELS",
+    "NodeAccelerator",
+    "accelerator_of",
+    "discover",
+    "is_spot",
+    "quantity",
+    "rows_of",
+    "usable",
+]
 
 CLOUD = "kubernetes"
 _PAGE = "500"
 _MOST_PAGES = 200
 _GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
 _GPU_LABELS = ("nvidia.com/gpu.product", "amd.com/gpu.product-name", "cloud.google.com/gke-accelerator")
+SPOT_LABELS = {
+    "cloud.google.com/gke-spot": "true",
+    "eks.amazonaws.com/capacityType": "SPOT",
+    "karpenter.sh/capacity-type": "spot",
+    "kubernetes.azure.com/scalesetpriority": "spot",
+}
+"""How the hosted Kubernetes services and Karpenter mark nodes that are spot machines."""
 _OWN = {name: known for name, (known, _) in ACCELERATORS.items()}
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)([KMGTPE]i|[numkMGTPE])?", re.ASCII)
 _SCALE = {
@@ -127,11 +144,17 @@ def _add(rows: Rows, node: Mapping[str, Any], context: str, now: float) -> None:
     )
 
 
+def is_spot(node: Mapping[str, Any]) -> bool:
+    labels = node["metadata"].get("labels") or {}
+    return any(labels.get(key) == value for key, value in SPOT_LABELS.items())
+
+
 def usable(node: Mapping[str, Any]) -> bool:
-    """Ready, and open to pods that tolerate no more than a taint for GPUs."""
+    """Ready, and open to pods that tolerate no more than a taint for GPUs, and for spot on spot nodes."""
     conditions = {one["type"]: one["status"] for one in node["status"].get("conditions") or ()}
     taints = [taint for taint in node["spec"].get("taints") or () if taint["effect"] != "PreferNoSchedule"]
-    closed = any(taint["key"] not in _GPU_RESOURCES for taint in taints)
+    tolerated = {*_GPU_RESOURCES, *(SPOT_LABELS if is_spot(node) else ())}
+    closed = any(taint["key"] not in tolerated or taint["effect"] != "NoSchedule" for taint in taints)
     return conditions.get("Ready") == "True" and not node["spec"].get("unschedulable") and not closed
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from stix.catalog.fetchers.kubernetes import accelerator_of, rows_of, usable
+from stix.catalog.fetchers.kubernetes import accelerator_of, is_spot, rows_of, usable
+from stix.clouds.kubernetes.contexts import Contexts, ask
 from stix.clouds.kubernetes.errors import refusal, translated
 from stix.clouds.kubernetes.manifests import (
     ASKED,
     DEPLOYMENT,
     INTENT,
-    SPOT_LABELS,
     asked,
     gang_name,
     label_value,
@@ -25,7 +24,7 @@ from stix.clouds.kubernetes.manifests import (
     service,
     token_of,
 )
-from stix.clouds.kubernetes.reading import is_unschedulable, machine_of, scale_up_of
+from stix.clouds.kubernetes.reading import TAKINGS, is_unschedulable, machine_of, scale_up_of, taken_of
 from stix.clouds.kubernetes.settings import KubernetesCloud, from_config
 from stix.model.errors import (
     CredentialsError,
@@ -42,7 +41,6 @@ from stix.ports.surroundings import Clock
 
 __all__ = ["KubernetesCompute", "connect"]
 
-_TIMEOUTS = (5, 30)
 _PAGE = 200
 _MISMATCH = "TokenMismatch"
 
@@ -64,9 +62,7 @@ class KubernetesCompute:
         self._settings = settings
         self._deployment = deployment
         self._clock = clock
-        self._lock = threading.Lock()
-        self._clients: dict[str, Any] = {}
-        self._namespaces: dict[str, str] = {}
+        self._contexts = Contexts(settings)
 
     # --- Compute ---
 
@@ -102,17 +98,26 @@ class KubernetesCompute:
             chosen = f"{INTENT} in ({','.join(tokens[start : start + 20])})"
             for machine in self._machines(place.region, self._pods(place.region, chosen)):
                 known[machine.id] = machine
-        return [
+        found = [
             known.get(one) or Machine(one, MachineState.TERMINATED, {}, reason="the cluster does not know it")
             for one in machine_ids
         ]
+        if not any(map(_may_be_taken, found)):
+            return found
+        taken = taken_of(self._events_of_takings(place.region))
+        return [
+            replace(one, preempted=True, reason=taken[one.id])
+            if _may_be_taken(one) and one.id in taken
+            else one
+            for one in found
+        ]
 
     def terminate(self, place: Place, machine_ids: Sequence[str]) -> None:
-        core, namespace = self._core(place.region)
+        core, namespace = self._contexts.core(place.region)
         for name in machine_ids:
             if token_of(name):
                 with translated("NotFound"):
-                    core.delete_namespaced_pod(name, namespace, _request_timeout=_TIMEOUTS)
+                    ask(core.delete_namespaced_pod, name, namespace)
 
     def list_tagged(self, place: Place, deployment: str) -> Iterator[Machine]:
         for machine in self._machines(place.region, self._pods(place.region, _of(deployment))):
@@ -124,15 +129,15 @@ class KubernetesCompute:
         import kubernetes.client as sdk
 
         told = []
-        for context in self._contexts():
-            core, namespace = self._core(context)
+        for context in self._contexts.names():
+            core, namespace = self._contexts.core(context)
             asked = {"namespace": namespace, "verb": "create", "resource": "pods"}
             with translated():
-                review = sdk.AuthorizationV1Api(core.api_client).create_self_subject_access_review(
+                review = ask(
+                    sdk.AuthorizationV1Api(core.api_client).create_self_subject_access_review,
                     sdk.V1SelfSubjectAccessReview.model_validate({"spec": {"resourceAttributes": asked}}),
-                    _request_timeout=_TIMEOUTS,
                 )
-            if review.status is None or not review.status.allowed:
+            if not (review.get("status") or {}).get("allowed"):
                 raise CredentialsError(
                     f"Pods may not be made in the namespace {namespace} of {context}.",
                     hint="Give the role in docs/clouds/kubernetes.md.",
@@ -148,7 +153,7 @@ class KubernetesCompute:
         none answers the first error is raised."""
         found: list[Offer] = []
         first: StixError | None = None
-        contexts = self._contexts()
+        contexts = self._contexts.names()
         for context in contexts:
             try:
                 found += self._offers(context)
@@ -162,7 +167,7 @@ class KubernetesCompute:
         now = self._clock.now()
         nodes = self._nodes(context)
         for spot in (False, True):
-            for row in rows_of([node for node in nodes if _is_spot(node) is spot], context, now).rows:
+            for row in rows_of([node for node in nodes if is_spot(node) is spot], context, now).rows:
                 yield Offer(
                     cloud=self.cloud,
                     region=context,
@@ -190,31 +195,29 @@ class KubernetesCompute:
         """Everything of the gang, made or found; its pods."""
         import kubernetes.client as sdk
 
-        core, namespace = self._core(context)
+        core, namespace = self._contexts.core(context)
         gpu, models = self._models(context, request.offer)
         with translated("AlreadyExists"):
             script = sdk.V1Secret.model_validate(secret(request, self.cloud))
-            core.create_namespaced_secret(namespace, script, _request_timeout=_TIMEOUTS)
+            ask(core.create_namespaced_secret, namespace, script)
         self._check_token(context, request)
         for name in pod_names(request):
             manifest = sdk.V1Pod.model_validate(pod(request, name, self._settings, gpu=gpu, models=models))
             with translated("AlreadyExists"):
-                core.create_namespaced_pod(namespace, manifest, _request_timeout=_TIMEOUTS)
+                ask(core.create_namespaced_pod, namespace, manifest)
         pods = list(self._pods(context, f"{INTENT}={request.token}"))
         if request.ports:
             uids = {str(one["metadata"]["name"]): str(one["metadata"]["uid"]) for one in pods}
             opened = sdk.V1Service.model_validate(service(request, self._settings.service_type, uids))
             with translated("AlreadyExists"):
-                core.create_namespaced_service(namespace, opened, _request_timeout=_TIMEOUTS)
+                ask(core.create_namespaced_service, namespace, opened)
         return pods
 
     def _check_token(self, context: str, request: GangRequest) -> None:
-        core, namespace = self._core(context)
+        core, namespace = self._contexts.core(context)
         with translated():
-            found = core.read_namespaced_secret(
-                gang_name(request.token), namespace, _request_timeout=_TIMEOUTS
-            )
-        if (found.metadata.annotations or {}).get(ASKED) != asked(request):
+            found = ask(core.read_namespaced_secret, gang_name(request.token), namespace)
+        if (found["metadata"].get("annotations") or {}).get(ASKED) != asked(request):
             raise InvalidRequestError(
                 f"The token {request.token} was used for another gang.",
                 hint="Every attempt needs a token of its own.",
@@ -223,16 +226,16 @@ class KubernetesCompute:
 
     def _remove(self, context: str, token: str) -> bool:
         """Delete all of a gang; whether pods of it are still there."""
-        core, namespace = self._core(context)
+        core, namespace = self._contexts.core(context)
         name = gang_name(token)
         for delete in (core.delete_namespaced_service, core.delete_namespaced_secret):
             with translated("NotFound"):
-                delete(name, namespace, _request_timeout=_TIMEOUTS)
+                ask(delete, name, namespace)
         pods = list(self._pods(context, f"{INTENT}={token}"))
         for one in pods:
             if not one["metadata"].get("deletionTimestamp"):
                 with translated("NotFound"):
-                    core.delete_namespaced_pod(one["metadata"]["name"], namespace, _request_timeout=_TIMEOUTS)
+                    ask(core.delete_namespaced_pod, one["metadata"]["name"], namespace)
         return bool(pods)
 
     def _models(self, context: str, offer: Offer) -> tuple[str, dict[str, list[str]]]:
@@ -260,94 +263,35 @@ class KubernetesCompute:
             yield machine_of(one, now=now, patience=self._settings.pending_seconds, scale_up=scale_up)
 
     def _scale_up(self, context: str, pod: Mapping[str, Any]) -> str:
-        core, namespace = self._core(context)
+        core, namespace = self._contexts.core(context)
         chosen = f"involvedObject.uid={pod['metadata']['uid']}"
         return scale_up_of(self._pages(core.list_namespaced_event, namespace, field_selector=chosen))
 
+    def _events_of_takings(self, context: str) -> Iterator[Mapping[str, Any]]:
+        core, namespace = self._contexts.core(context)
+        for reason in TAKINGS:
+            chosen = f"involvedObject.kind=Pod,reason={reason}"
+            yield from self._pages(core.list_namespaced_event, namespace, field_selector=chosen)
+
     def _pods(self, context: str, chosen: str) -> Iterator[Mapping[str, Any]]:
-        core, namespace = self._core(context)
+        core, namespace = self._contexts.core(context)
         return self._pages(core.list_namespaced_pod, namespace, label_selector=chosen)
 
     def _nodes(self, context: str) -> list[Mapping[str, Any]]:
-        core, _ = self._core(context)
+        core, _ = self._contexts.core(context)
         return list(self._pages(core.list_node))
 
     def _pages(
         self, call: Callable[..., Any], *arguments: str, **options: Any
     ) -> Iterator[Mapping[str, Any]]:
-        """Of a list, as the API server wrote them: the SDK's own reading refuses fields that it does not
-        know, and newer servers have some."""
         following: str | None = None
         while True:
             with translated():
-                answer = call(
-                    *arguments,
-                    **options,
-                    limit=_PAGE,
-                    _continue=following,
-                    _preload_content=False,
-                    _request_timeout=_TIMEOUTS,
-                )
-                page = json.loads(answer.data)
+                page = ask(call, *arguments, **options, limit=_PAGE, _continue=following)
             yield from page.get("items") or ()
             following = (page.get("metadata") or {}).get("continue") or None
             if following is None:
                 return
-
-    # --- connections ---
-
-    def _contexts(self) -> tuple[str, ...]:
-        if self._settings.contexts:
-            return self._settings.contexts
-        if self._settings.kubeconfig:
-            return (str(self._settings.kubeconfig.get("current-context", "")),)
-        with translated():
-            _, current = _kubeconfig().list_kube_config_contexts()
-        return (str(current["name"]),)
-
-    def _core(self, context: str) -> tuple[Any, str]:
-        """The API of a context, and the namespace in it."""
-        import kubernetes.client as sdk
-
-        with self._lock:
-            if context not in self._clients:
-                if context not in self._contexts():
-                    known = ", ".join(self._contexts())
-                    raise InvalidRequestError(
-                        f"The context {context!r} may not be used.",
-                        hint=f"Name it in clouds.kubernetes.contexts; there are {known}.",
-                    )
-                with translated():
-                    self._namespaces[context], client = self._connect(context)
-                self._clients[context] = sdk.CoreV1Api(client)
-            return self._clients[context], self._namespaces[context]
-
-    def _connect(self, context: str) -> tuple[str, Any]:
-        import kubernetes.client as sdk
-        import urllib3
-
-        config = _kubeconfig()
-        configuration = sdk.Configuration()
-        # Sent once: a repetition by the SDK would hide that the outcome of the first is unknown, and a
-        # throttled call is the caller's to repeat.
-        configuration.retries = urllib3.Retry(0, respect_retry_after_header=False)
-        given = self._settings.kubeconfig
-        if given:
-            config.load_kube_config_from_dict(given, context=context, client_configuration=configuration)
-            entries = given.get("contexts") or ()
-        else:
-            config.load_kube_config(context=context, client_configuration=configuration)
-            entries = config.list_kube_config_contexts()[0]
-        about = next((one.get("context") or {} for one in entries if one["name"] == context), {})
-        namespace = self._settings.namespace or str(about.get("namespace") or "default")
-        return namespace, sdk.ApiClient(configuration)
-
-
-def _kubeconfig() -> Any:
-    """The SDK's reader of kubeconfigs, which has no types."""
-    from kubernetes import config
-
-    return config
 
 
 def _of(deployment: str) -> str:
@@ -359,6 +303,7 @@ def _is_refused(machine: Machine) -> bool:
     return machine.state in gone and bool(machine.reason) and not machine.preempted
 
 
-def _is_spot(node: Mapping[str, Any]) -> bool:
-    labels = node["metadata"].get("labels") or {}
-    return any(labels.get(key) == value for key, value in SPOT_LABELS.items())
+def _may_be_taken(machine: Machine) -> bool:
+    """It ends or has ended, and its pod does not say whether somebody else put an end to it."""
+    gone = machine.state in (MachineState.TERMINATING, MachineState.TERMINATED)
+    return gone and not machine.preempted and bool(token_of(machine.id))

@@ -8,6 +8,7 @@ autoscaler.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -50,8 +51,11 @@ POD_REFUSALS: Mapping[str, type[ProviderError]] = {
 REFUSALS: Mapping[str, type[ProviderError]] = {
     "Unauthorized": CredentialsError,
     "Forbidden": CredentialsError,
-    # A refusal with the reason Forbidden whose words speak of a ResourceQuota or a LimitRange.
+    # Refusals with the reason Forbidden that are none of rights, told by their words: a ResourceQuota or a
+    # LimitRange; an admission rule; a quota so new that nobody has counted yet.
     "ExceededQuota": QuotaExceededError,
+    "Denied": InvalidRequestError,
+    "QuotaUnknown": ThrottledError,
     "TooManyRequests": ThrottledError,
     # A quota that was changed at the same moment: the same again.
     "Conflict": ThrottledError,
@@ -63,18 +67,21 @@ REFUSALS: Mapping[str, type[ProviderError]] = {
     **POD_REFUSALS,
 }
 _RETRY_SECONDS = 2.0
+_ADMISSION = re.compile(r'\S+ "[^"]+" is forbidden: (?!User )|admission webhook ')
+"""How admission refuses; a missing right is the user's: ``pods is forbidden: User "x" cannot create ...``."""
 _HINTS = {
     "NotFound": "Make the namespace, or name another in clouds.kubernetes.namespace.",
     "Forbidden": "Give it the role in docs/clouds/kubernetes.md.",
     "Unauthorized": "Renew the credentials of the kubeconfig; see docs/clouds/kubernetes.md.",
+    "Denied": "A rule of the cluster or the namespace refuses it: ask its owner, or change what it names.",
     "ExceededQuota": "Ask the owner of the namespace for more, or end what is not needed.",
 }
 
 
 def refusal(code: str, words: str, *, retry_after: float = _RETRY_SECONDS) -> StixError:
     """The error that a reason and its words mean."""
-    if code == "Forbidden" and ("exceeded quota" in words or "is forbidden: maximum" in words):
-        code = "ExceededQuota"
+    if code == "Forbidden":
+        code = _forbidden(words)
     text = f"{words.rstrip('.')} ({code})."
     kind = REFUSALS.get(code)
     if kind is None:
@@ -83,6 +90,14 @@ def refusal(code: str, words: str, *, retry_after: float = _RETRY_SECONDS) -> St
         return ThrottledError(text, retry_after=retry_after, provider_code=code)
     make: Callable[..., StixError] = kind
     return make(text, hint=_HINTS.get(code, ""), provider_code=code)
+
+
+def _forbidden(words: str) -> str:
+    if "status unknown for quota" in words:
+        return "QuotaUnknown"
+    if any(said in words for said in ("exceeded quota", " usage per ", "limit to request ratio per ")):
+        return "ExceededQuota"
+    return "Denied" if _ADMISSION.match(words) else "Forbidden"
 
 
 @contextmanager

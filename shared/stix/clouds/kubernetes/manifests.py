@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
+from stix.catalog.fetchers.kubernetes import SPOT_LABELS
 from stix.clouds.bootstrap import boot_script
 from stix.clouds.kubernetes.settings import KubernetesCloud
 from stix.model.errors import InvalidRequestError
@@ -18,7 +19,6 @@ __all__ = [
     "ASKED",
     "DEPLOYMENT",
     "INTENT",
-    "SPOT_LABELS",
     "TAGS",
     "asked",
     "gang_name",
@@ -37,13 +37,6 @@ TAGS = "stix.dev/tags"
 """The annotation with every tag, exactly; labels allow fewer characters."""
 ASKED = "stix.dev/asked"
 """The annotation of a gang's secret by which another request with its token is told."""
-SPOT_LABELS = {
-    "cloud.google.com/gke-spot": "true",
-    "eks.amazonaws.com/capacityType": "SPOT",
-    "karpenter.sh/capacity-type": "spot",
-    "kubernetes.azure.com/scalesetpriority": "spot",
-}
-"""How the hosted Kubernetes services and Karpenter mark nodes that are spot machines."""
 _NAME = re.compile(r"stix-([0-9a-f]{32})-[0-9]+")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _MOST_PORTS = 250

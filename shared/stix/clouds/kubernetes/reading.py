@@ -11,10 +11,13 @@ from stix.clouds.kubernetes.errors import POD_REFUSALS
 from stix.clouds.kubernetes.manifests import TAGS
 from stix.ports.compute import Machine, MachineState
 
-__all__ = ["ScaleUp", "is_unschedulable", "machine_of", "scale_up_of"]
+__all__ = ["TAKINGS", "ScaleUp", "is_unschedulable", "machine_of", "scale_up_of", "taken_of"]
 
 _TAKEN = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Preempting", "Shutdown", "Terminated"})
 """``PodStatus.reason`` of a pod that its node's end, or a more important pod, put an end to."""
+TAKINGS = ("Preempted", "TaintManagerEviction")
+"""Reasons of the events by which the scheduler, and the controller of lost and tainted nodes, say that they
+took a pod. Before Kubernetes 1.26 the pod itself says nothing of it; once it is gone, no version's does."""
 
 ScaleUp = str
 """``TriggeredScaleUp``, ``NotTriggerScaleUp``, or empty where no autoscaler said anything."""
@@ -57,8 +60,25 @@ def is_unschedulable(pod: Mapping[str, Any]) -> bool:
 def scale_up_of(events: Iterable[Mapping[str, Any]]) -> ScaleUp:
     """The autoscaler's last word on a pod, from its events."""
     told = [event for event in events if event.get("reason") in ("TriggeredScaleUp", "NotTriggerScaleUp")]
-    told.sort(key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
-    return str(told[-1]["reason"]) if told else ""
+    return str(max(told, key=_told_at)["reason"]) if told else ""
+
+
+def taken_of(events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """``reason: words`` of the pods that were taken, by name, from events of ``TAKINGS``."""
+    taken: dict[str, str] = {}
+    for event in sorted(events, key=_told_at):
+        name, words = str(event["involvedObject"].get("name")), str(event.get("message") or "")
+        if words.startswith("Cancelling"):  # its node came back in time
+            taken.pop(name, None)
+        else:
+            taken[name] = f"{event['reason']}: {words}"
+    return taken
+
+
+def _told_at(event: Mapping[str, Any]) -> tuple[str, str]:
+    """Names end in the nanosecond, which orders those of one second."""
+    when = event.get("lastTimestamp") or event.get("eventTime") or ""
+    return str(when), str((event.get("metadata") or {}).get("name") or "")
 
 
 def _refused(status: Mapping[str, Any], *, now: float, patience: float, scale_up: ScaleUp) -> str:
