@@ -43,7 +43,7 @@ def _report_lateness(deployment: str, seconds: float) -> None:
 
 ACTIONS: dict[str, Action] = {
     "sweep": _sweep,
-    "list_places": lambda w, _: sweep_orphans.list_places(w),
+    "list_places": lambda w, e: sweep_orphans.list_places(w, e["mode"]),
     "record_failure": lambda w, e: sweep.record_failure(
         w, e["cluster"]["workspace"], e["cluster"]["id"], e["failure"]
     ),

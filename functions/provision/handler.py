@@ -34,7 +34,9 @@ ACTIONS: dict[str, Action] = {
     "give_up": _of_cluster(undo_attempt.give_up),
     "settle": _of_cluster(settle_cluster.settle),
     "confirm": _of_cluster(settle_cluster.confirm),
-    "sweep_place": lambda w, e: sweep_orphans.sweep_place(w, e["place"]["cloud"], e["place"]["region"]),
+    "sweep_place": lambda w, e: sweep_orphans.sweep_place(
+        w, e["place"]["cloud"], e["place"]["region"], e["mode"]
+    ),
 }
 
 

@@ -19,6 +19,7 @@ from infra.components.buckets import ObjectsBucket, SecretsBucket
 from infra.components.cloud_functions import CloudFunctions
 from infra.components.function import WorkerFunction
 from infra.components.http_api import ControlApi
+from infra.components.interruptions import Interruptions
 from infra.components.layer import PackageLayer
 from infra.components.schedules import Schedules
 from infra.components.table import StateTable
@@ -103,6 +104,10 @@ class ControlPlane(Stack):
         Schedules(
             self, "Schedules", schedules=SCHEDULES, functions=functions, dead_letters=self._dead_letters
         )
+        if "aws" in clouds:
+            Interruptions(
+                self, "Interruptions", recover=functions["recover"], dead_letters=self._dead_letters
+            )
         Alarms(
             self,
             "Alarms",
@@ -127,8 +132,10 @@ class ControlPlane(Stack):
             "monitor": _Size(256, task_seconds["monitor"]),
             # Compiles some hundred thousand offers into one file.
             "catalog": _Size(1024, task_seconds["catalog"]),
+            # Looks for the offers of a job's next machines.
+            "recover": _Size(512, task_seconds["recover"]),
         }
-        scheduled = {schedule.function for schedule in SCHEDULES}
+        scheduled = {schedule.function for schedule in SCHEDULES} | {"recover"}
         return {
             name: WorkerFunction(
                 self,
@@ -149,20 +156,20 @@ class ControlPlane(Stack):
         """Each function's rights and the environment that goes with them, one paragraph a function."""
         api, agent, authorize = functions["api"], functions["agent"], functions["authorize"]
         optimize, provision, monitor = functions["optimize"], functions["provision"], functions["monitor"]
-        catalog = functions["catalog"]
+        catalog, recover = functions["catalog"], functions["recover"]
 
         self._table.grant_get(authorize.role)
 
         # Who decides about machines knows which clouds there are; who makes them calls the clouds' functions.
-        for function in (api, agent, optimize, provision, monitor):
+        for function in (api, agent, optimize, provision, monitor, recover):
             function.set(STIX_CLOUDS=self._clouds.names)
-        for function in (optimize, provision, monitor):
+        for function in (optimize, provision, monitor, recover):
             self._clouds.grant_call(function)
 
         self._use_state(api, LIST_INDEX)
         self._use_objects(api, "s3:GetObject", "s3:PutObject")
         self._use_secrets(api, "s3:PutObject", "s3:DeleteObject")
-        self._start(api, "launch", "terminate")
+        self._start(api, "job", "launch", "sweep", "terminate")
         self._wake_nodes(api)
         # It tells both ends of a tunnel where to meet.
         api.set(STIX_WAKE_URL=self._wake.url)
@@ -171,7 +178,7 @@ class ControlPlane(Stack):
         self._use_state(agent)
         self._use_objects(agent, "s3:GetObject", "s3:PutObject")
         self._use_secrets(agent, "s3:GetObject", "s3:DeleteObject")
-        self._start(agent, "terminate")
+        self._start(agent, "job", "terminate")
         self._answer(agent, machines)
         self._wake_nodes(agent)
         agent.set(STIX_API_URL=self._http.url, STIX_WAKE_URL=self._wake.url)
@@ -183,6 +190,7 @@ class ControlPlane(Stack):
         self._use_state(provision)
         self._use_objects(provision, "s3:GetObject", "s3:PutObject")
         self._use_secrets(provision, "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+        self._start(provision, "job")
         self._answer(provision, machines)
         self._wake_nodes(provision)
         provision.set(STIX_API_URL=self._http.url)
@@ -193,6 +201,14 @@ class ControlPlane(Stack):
         self._start(monitor, *machines)
         # It ends a run's wait for nodes whose machines will never boot.
         self._answer(monitor, machines)
+
+        # A job's clusters are launched and let go as people's are; its secrets go along, and end with it.
+        self._use_state(recover)
+        self._use_objects(recover, "s3:GetObject", "s3:PutObject")
+        self._use_secrets(recover, "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+        self._start(recover, "job", "launch", "terminate")
+        self._answer(recover, machines)
+        self._wake_nodes(recover)
 
         # It looks whether any place was used lately, and never at anything else in the table.
         self._table.grant_index(catalog.role, LIST_INDEX)

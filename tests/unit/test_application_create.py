@@ -56,8 +56,12 @@ def test_machines_and_nodes_are_recorded_when_the_provider_accepts(plane, cluste
         "stix-workspace": WORKSPACE,
         "stix-cluster": cluster.id,
         "stix-name": "train",
+        "stix-user": "ann",
         "stix-attempt": "0",
         "stix-intent": intent.token,
+        "stix-nodes": "2",
+        "stix-join": intent.join_hash,
+        "stix-offer": "m4 a demand 1 4 16 -",
     }
     assert [(n.rank, n.machine_id, n.status) for n in plane.nodes(cluster)] == [
         (0, "m-0", NodeStatus.PENDING),

@@ -11,7 +11,7 @@ from stix.application import want
 from stix.application.costs import cost_report
 from stix.application.explain import explain_cluster
 from stix.application.ledger import cluster_cost, entries_since, settle_entry
-from stix.application.lifetimes import DELETE_AT_TAG
+from stix.application.machine_tags import DELETE_AT
 from stix.application.settle_cluster import confirm, settle
 from stix.application.sweep import sweep
 from stix.lifecycle.lifetimes import ending_of
@@ -134,7 +134,7 @@ def test_cluster_goes_down_when_it_lived_long_enough(plane):
     assert gone.wanted is Wanted.ABSENT
     assert "max_lifetime" in gone.reason
     tags = plane.compute.requests[0].tags
-    assert tags[DELETE_AT_TAG] == str(int(cluster.created_at + 3600))
+    assert tags[DELETE_AT] == str(int(cluster.created_at + 3600))
 
 
 def test_cluster_goes_down_when_it_cost_enough(plane):

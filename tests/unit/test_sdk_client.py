@@ -7,13 +7,16 @@ from typing import Any, get_type_hints
 import httpx
 import pytest
 
-from stix.api import v1, v1_reports
+from stix.api import v1, v1_access, v1_admin, v1_reports
 from stix.sdk import responses
 from stix.sdk.client import Client
 from stix.sdk.endpoint import Endpoint
 from stix.sdk.errors import IncompatibleError, LinkExpiredError, SdkError, UnreachableError
 from stix.sdk.follow import follow_operation
 from tests.unit.scripted_api import URL, ScriptedApi, cluster, error, job, operation
+
+
+SHAPES = (v1, v1_access, v1_admin, v1_reports)
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def client(api: ScriptedApi):
 
 @pytest.mark.parametrize("name", responses.__all__)
 def test_response_shape_has_the_fields_of_the_api_model(name: str) -> None:
-    model = getattr(v1, name, None) or getattr(v1_reports, name)
+    model = next(found for module in SHAPES if (found := getattr(module, name, None)))
     assert set(get_type_hints(getattr(responses, name))) == set(model.model_fields)
 
 

@@ -77,8 +77,8 @@ def check_index(kind: str, shard: int, before: float, limit: int, shards: int) -
 
 
 def check_writes(writes: Sequence[Write]) -> dict[Key, str]:
-    """The bodies of what is put, encoded. Raises ``ValueError`` for a transaction that one of the stores could
-    not take."""
+    """The bodies of what is put, encoded. Raises ``ValueError`` for a transaction that one of the stores
+    could not take."""
     keys = [_key_of(write) for write in writes]
     check_keys(keys)
     if len(set(keys)) != len(keys):

@@ -14,7 +14,7 @@ __all__ = ["ERROR_CODES", "OPERATION_CODES", "ROUTES", "Query", "Route"]
 ERROR_CODES: dict[int, tuple[str, ...]] = {
     400: ("invalid_input", "invalid_task", "upload_missing", "cannot_stop"),
     401: ("unauthorized",),
-    403: ("forbidden",),
+    403: ("budget_exceeded", "forbidden"),
     404: ("not_found", "no_route", "cluster_not_found", "job_not_found", "operation_not_found"),
     409: (
         "conflict",
@@ -90,6 +90,33 @@ ROUTES: tuple[Route, ...] = (
         v1_reports.CostReport,
         query=(Query("days", "How many days back.", "integer", lowest=1, most=366, default=30),),
         errors=(400,),
+    ),
+    Route("get", "/v1/budget", "budget", "What this month may cost, and has.", v1_admin.Budget),
+    Route(
+        "put",
+        "/v1/budget",
+        "setBudget",
+        "Set the workspace's monthly budget, or take it away.",
+        v1_admin.Budget,
+        request=v1_admin.BudgetRequest,
+        errors=(400, 409),
+    ),
+    Route(
+        "get",
+        "/v1/admin/rebuild",
+        "rebuildState",
+        "How far a rebuild of the table's view of machines is.",
+        v1_admin.Rebuild,
+    ),
+    Route(
+        "post",
+        "/v1/admin/rebuild",
+        "rebuild",
+        "Find the machines that the table does not know.",
+        v1_admin.Rebuild,
+        202,
+        v1_admin.RebuildRequest,
+        errors=(400, 409),
     ),
     Route(
         "post",

@@ -6,7 +6,7 @@ from typing import Any
 
 from stix.application.end_machines import end_intent, join_reference
 from stix.application.ledger import open_entry
-from stix.application.lifetimes import lifetime_tags
+from stix.application.machine_tags import machine_tags
 from stix.application.next_offer import Choice, choose, intent_token
 from stix.application.offering_health import record_accepted, record_refusal
 from stix.application.operations import note, note_writes, topic
@@ -22,12 +22,19 @@ from stix.application.records import (
     save,
     update,
 )
+from stix.application.sweep_guard import witness
 from stix.application.tokens import hash_token, join_token
 from stix.application.world import World
 from stix.lifecycle.cluster import BOOT_CHECK_SECONDS
 from stix.model.cluster import Attempt, Cluster, Intent, Node
 from stix.model.container import machine_image
-from stix.model.errors import InvalidRequestError, NoOfferError, ProviderError, ThrottledError
+from stix.model.errors import (
+    InvalidRequestError,
+    NoOfferError,
+    ProviderError,
+    ThrottledError,
+    UnavailableError,
+)
 from stix.model.offer import Offer
 from stix.model.resources import Resources
 from stix.model.status import ClusterStatus, IntentStatus, NodeStatus, Wanted
@@ -36,7 +43,7 @@ from stix.ports.compute import AgentSource, GangRequest, Place
 from stix.ports.state_store import VersionConflictError, Write
 from stix.ports.surroundings import Event
 
-__all__ = ["MAX_KEPT_ATTEMPTS", "create", "machine_tags", "rank", "refuse_attempt"]
+__all__ = ["MAX_KEPT_ATTEMPTS", "create", "rank", "refuse_attempt"]
 
 MAX_KEPT_ATTEMPTS = 100
 _BUSY_SECONDS = 2.0
@@ -62,6 +69,9 @@ def rank(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
         price = f"{first.price:.4g} USD/h" if first.price else "free"
         chosen = f"{first.place if first.cloud != first.region else first.cloud} {first.instance_type}"
         note(world, workspace, cluster.operation_id, f"Chose {chosen} ({price}): {ranked[0].reason}.")
+    elif cluster.owner and cluster.attempt == 0:
+        # Ranked when it was made: this is the first sign of the run that was to begin.
+        update(world, Cluster, cluster_key(workspace, cluster_id), lambda c: c.changed(due_at=lease))
     return {"outcome": "RANKED", "max_attempts": world.limits.max_attempts}
 
 
@@ -94,6 +104,9 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
         machine_ids = _call_provider(world, cluster, intent)
     except ThrottledError:
         raise
+    except UnavailableError:
+        witness(world, intent)
+        raise
     except ProviderError as error:
         refused = _outcome_put(world, intent.changed(status=IntentStatus.REFUSED, reason=error.message))
         if not refuse_attempt(
@@ -108,6 +121,7 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     intent = intent.changed(
         status=IntentStatus.CREATED, machine_ids=tuple(machine_ids), accepted_at=world.clock.now()
     )
+    witness(world, intent)
     world.store.transact([_outcome_put(world, intent)])
     record_accepted(world, offer, intent.token)
     return _outcome(world, cluster, _expect_nodes(world, cluster, intent))
@@ -142,20 +156,6 @@ def _note_choice(world: World, cluster: Cluster, choice: Choice) -> Cluster:
 
 def _outcome(world: World, cluster: Cluster, outcome: str) -> dict[str, Any]:
     return {"outcome": outcome, "attempt": cluster.attempt, "boot_seconds": world.limits.boot_seconds}
-
-
-def machine_tags(world: World, cluster: Cluster, attempt: int, token: str) -> dict[str, str]:
-    """What every machine carries, so that a sweep knows whose it is."""
-    return {
-        **cluster.labels,
-        **lifetime_tags(cluster),
-        "stix-deployment": world.deployment,
-        "stix-workspace": cluster.workspace,
-        "stix-cluster": cluster.id,
-        "stix-name": cluster.name,
-        "stix-attempt": str(attempt),
-        "stix-intent": token,
-    }
 
 
 def refuse_attempt(
@@ -247,6 +247,8 @@ def _intent(world: World, cluster: Cluster, offer: Offer) -> Intent:
         world.secrets.delete(join_reference(intent))
         raise
     world.wake.wake(topic(cluster.operation_id))
+    if not cluster.attempt:
+        witness(world, intent)
     return intent.changed(version=stored.version)
 
 
@@ -264,7 +266,7 @@ def _call_provider(world: World, cluster: Cluster, intent: Intent) -> list[str]:
             token=intent.token,
             count=intent.count,
             offer=intent.offer,
-            tags=machine_tags(world, cluster, intent.attempt, intent.token),
+            tags=machine_tags(world, cluster, intent),
             join_token=joining,
             api_url=world.api_url(),
             boot_seconds=world.limits.boot_seconds,

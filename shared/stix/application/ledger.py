@@ -74,21 +74,18 @@ def running_rate(cluster: Cluster) -> float:
 
 
 def entries_since(world: World, workspace: str, since: float) -> Iterator[LedgerEntry]:
-    """Entries that ran after ``since``: those still open first, then settled ones, newest first.
+    """Entries that ran after ``since``: those still open first, then settled ones, by their end, newest first.
 
-    One index query a page of a hundred. Settled entries are read back to those that began 35 days before
-    ``since``: one that ran for longer, and ended since, is not found.
+    One index query a page of a hundred.
     """
     after: str | None = None
-    horizon = since - 35 * 86400.0
     while True:
         page = world.store.list(workspace, LedgerEntry.kind, after=after, limit=100)
         for item in page.items:
             entry = load(LedgerEntry, item)
-            if entry.ended_at is not None and entry.started_at < horizon:
+            if entry.ended_at is not None and entry.ended_at < since:
                 return
-            if entry.ended_at is None or entry.ended_at >= since:
-                yield entry
+            yield entry
         after = page.next
         if after is None:
             return

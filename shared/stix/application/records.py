@@ -11,6 +11,7 @@ from stix.model.cluster import Cluster, Heartbeat, Intent, Node, Tombstone
 from stix.model.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from stix.model.job import Job, JobLog
 from stix.model.ledger import LedgerEntry
+from stix.model.managed_job import Checkpoint, JobEvent, JobRun, ManagedJob
 from stix.model.names import CLUSTER_NAME, MAX_NAME
 from stix.model.operation import Operation
 from stix.model.record import Record
@@ -18,6 +19,7 @@ from stix.model.status import JobStatus, NodeStatus
 from stix.ports.state_store import Item, Key, Put, VersionConflictError, Write
 
 __all__ = [
+    "checkpoint_parent",
     "child_records",
     "cluster_by_name",
     "cluster_key",
@@ -29,6 +31,7 @@ __all__ = [
     "latest_wins",
     "load",
     "log_key",
+    "managed_job_key",
     "name_held_by",
     "name_key",
     "node_key",
@@ -77,8 +80,27 @@ def log_key(workspace: str, cluster_id: str, job_id: int, rank: int) -> Key:
     return Key(workspace, JobLog.kind, f"{cluster_id}.{job_id}", f"{rank:06d}")
 
 
+def managed_job_key(workspace: str, number: int) -> Key:
+    return Key.top(workspace, ManagedJob.kind, f"{number:010d}")
+
+
+def checkpoint_parent(number: int, task: int) -> str:
+    return f"{number:010d}.{task:04d}"
+
+
 def _key_of(record: Record) -> Key:
     match record:
+        case ManagedJob():
+            return managed_job_key(record.workspace, record.id)
+        case Checkpoint():
+            return Key(
+                record.workspace,
+                record.kind,
+                checkpoint_parent(record.job_id, record.task),
+                f"{record.rank:06d}",
+            )
+        case JobEvent() | JobRun():
+            return Key(record.workspace, record.kind, f"{record.job_id:010d}", f"{record.number:08d}")
         case Cluster():
             return cluster_key(record.workspace, record.id)
         case Operation():
@@ -111,7 +133,7 @@ def _live(record: Record) -> bool:
             return not record.status.terminal
         case Node():
             return record.status is not NodeStatus.TERMINATED
-        case Job():
+        case Job() | ManagedJob():
             return not record.status.terminal
         case Intent():
             return record.status == "PENDING"
@@ -134,13 +156,19 @@ def to_item(record: Record) -> Item:
         status=str(getattr(record, "status", "")),
         live=live,
         due_at=record.due_at if live else None,
-        listed=isinstance(record, Cluster | Operation | LedgerEntry),
-        created_at=record.started_at
-        if isinstance(record, LedgerEntry)
-        else getattr(record, "created_at", 0.0),
+        listed=isinstance(record, Cluster | Operation | LedgerEntry | ManagedJob),
+        created_at=_listed_by(record),
         expires_at=record.expires_at,
         schema_version=record.schema_version,
     )
+
+
+def _listed_by(record: Record) -> float:
+    """The moment that orders lists: of an entry of the ledger its end, once it has one."""
+    if isinstance(record, LedgerEntry):
+        return record.started_at if record.ended_at is None else record.ended_at
+    moment: float = getattr(record, "created_at", 0.0)
+    return moment
 
 
 def load(model: type[R], item: Item) -> R:

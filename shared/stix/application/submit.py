@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from stix.api.v1 import ExecRequest, FileMount, LaunchRequest, TaskRequest
+from stix.application.budgets import check_budget
 from stix.application.fitting import check_fits
 from stix.application.idempotency import Once
 from stix.application.jobs import command_put, counter_key, new_job, numbered, store_spec
+from stix.application.nudge_job import job_number
 from stix.application.operations import finish
 from stix.application.planning import plan
 from stix.application.records import cluster_by_name, name_held_by, put
@@ -27,18 +30,27 @@ from stix.model.task import Task
 from stix.ports.state_store import VersionConflictError, Write
 from stix.ports.surroundings import Event
 
-__all__ = ["execute", "launch", "read_task"]
+__all__ = [
+    "commit",
+    "execute",
+    "existing_cluster",
+    "job_writes",
+    "last_use",
+    "launch",
+    "own_cluster",
+    "read_task",
+]
 
 _TRIES = 20
 
 
-def read_task(request: TaskRequest, *, uploaded: bool = True) -> Task:
+def read_task(request: TaskRequest, *, uploaded: bool = True, managed: bool = False) -> Task:
     """The task of a request with its secrets; with ``uploaded``, its files must have been sent.
 
     Raises ``TaskError`` and ``InvalidInputError``.
     """
     task = Task.from_yaml_config(request.task).with_envs(secrets=request.secrets)
-    check_runnable(task)
+    check_runnable(task, managed=managed)
     if not uploaded:
         return task
     if task.workdir and request.workdir is None:
@@ -87,7 +99,7 @@ def execute(
         if earlier is not None:
             return earlier
         task = read_task(request)
-        cluster = existing_cluster(world, who.workspace, name)
+        cluster = own_cluster(world, who.workspace, name)
         if cluster.status is not ClusterStatus.UP or cluster.wanted is not Wanted.UP:
             raise ConflictError(
                 f"Cluster {name!r} is {cluster.status}, not UP.",
@@ -96,11 +108,11 @@ def execute(
             )
         check_fits(cluster, task)
         try:
-            job, writes = _job_writes(world, who, cluster, request, task, run_setup=False, own_cpus=True)
+            job, writes = job_writes(world, who, cluster, request, task, run_setup=False, own_cpus=True)
             answer = {"cluster": name, "job_id": job.id}
             # With the cluster's version: a stop that came first is noticed, one that comes now sees the job.
-            used = cluster.changed(last_use=_last_use(task))
-            _commit(world, job, [put(used), *writes, *once.record(answer)])
+            used = cluster.changed(last_use=last_use(task))
+            commit(world, job, [put(used), *writes, *once.record(answer)])
         except VersionConflictError:
             continue
         wake_nodes(world, cluster)
@@ -121,9 +133,30 @@ def existing_cluster(world: World, workspace: str, name: str) -> Cluster:
     return cluster
 
 
+def own_cluster(world: World, workspace: str, name: str) -> Cluster:
+    """The cluster of that name, for what changes it. Raises ``NotFoundError``, and ``ConflictError`` for one
+    that belongs to a managed job."""
+    cluster = existing_cluster(world, workspace, name)
+    refuse_owned(cluster)
+    return cluster
+
+
+def refuse_owned(cluster: Cluster) -> None:
+    """Raises ``ConflictError`` for a cluster that is a managed job's."""
+    number = job_number(cluster.owner)
+    if number is not None:
+        raise ConflictError(
+            f"Cluster {cluster.name!r} belongs to managed job {number}, which makes and ends it.",
+            hint=f"`stix jobs cancel {number}` ends the job and its cluster.",
+            code="cluster_owned",
+            details={"cluster": cluster.name, "job": number},
+        )
+
+
 def _launch_new(
     world: World, who: UserPrincipal, request: LaunchRequest, task: Task, once: Once
 ) -> dict[str, Any]:
+    check_budget(world, who.workspace)
     ranked = plan(world, task)
     now = world.clock.now()
     cluster_id = world.ids.new("c")
@@ -141,7 +174,7 @@ def _launch_new(
         user=who.user,
         num_nodes=task.num_nodes,
         requested=task.resources.to_config(),
-        last_use=_last_use(task),
+        last_use=last_use(task),
         autostop=autostop,
         lifetime=_lifetime(request, task),
         retry_until_up=request.retry_until_up,
@@ -164,7 +197,7 @@ def _launch_new(
     )
     answer = {"operation_id": operation_id, "cluster": name, "job_id": operation.job_id, "created": True}
     pointer = name_held_by(world, who.workspace, name, cluster_id)
-    _commit(world, job, [pointer, put(cluster), put(operation), *writes, *once.record(answer)])
+    commit(world, job, [pointer, put(cluster), put(operation), *writes, *once.record(answer)])
     start_run(world, "launch", cluster.changed(version=1))
     detail = {"name": name, "user": who.user, "num_nodes": task.num_nodes}
     world.events.publish(Event("ClusterRequested", who.workspace, cluster_id, now, detail))
@@ -175,6 +208,7 @@ def _launch_on(
     world: World, who: UserPrincipal, request: LaunchRequest, task: Task, once: Once, cluster: Cluster
 ) -> dict[str, Any]:
     """Run the task, with setup, on a cluster that exists; a stopped one is started first."""
+    refuse_owned(cluster)
     if cluster.wanted is Wanted.ABSENT or cluster.status is ClusterStatus.AUTOSTOPPING:
         raise ConflictError(
             f"Cluster {cluster.name!r} is {'going down' if cluster.wanted is Wanted.ABSENT else 'stopping'}.",
@@ -184,7 +218,9 @@ def _launch_on(
     check_fits(cluster, task)
     now = world.clock.now()
     start = cluster.wanted is Wanted.STOPPED
-    changes: dict[str, Any] = {"last_use": _last_use(task)}
+    if start:
+        check_budget(world, who.workspace)
+    changes: dict[str, Any] = {"last_use": last_use(task)}
     autostop = _autostop(request, task)
     if autostop is not None:
         changes |= {"autostop": autostop, "settings_version": cluster.settings_version + 1}
@@ -214,7 +250,7 @@ def _launch_on(
     )
     job_id = operation.job_id
     answer = {"operation_id": operation_id, "cluster": cluster.name, "job_id": job_id, "created": False}
-    _commit(world, job, [put(changed), put(operation), *writes, *once.record(answer)])
+    commit(world, job, [put(changed), put(operation), *writes, *once.record(answer)])
     if start:
         superseded = StixError("Another request came: launch.", code="superseded")
         finish(world, who.workspace, cluster.operation_id, OperationStatus.CANCELLED, superseded)
@@ -245,10 +281,10 @@ def _launched_job(
     """None where the task has nothing to do: then only the cluster is wanted."""
     if not (task.run or task.setup or task.workdir or task.file_mounts):
         return None, []
-    return _job_writes(world, who, cluster, request, task, run_setup=not request.no_setup)
+    return job_writes(world, who, cluster, request, task, run_setup=not request.no_setup)
 
 
-def _job_writes(
+def job_writes(
     world: World,
     who: UserPrincipal,
     cluster: Cluster,
@@ -257,7 +293,10 @@ def _job_writes(
     *,
     run_setup: bool,
     own_cpus: bool = False,
+    of_job: Mapping[str, Any] | None = None,
 ) -> tuple[Job, list[Write]]:
+    """The job and what is written with it, its secrets kept already. ``of_job``: the arguments of ``new_job``
+    that a managed job's run has."""
     workdir = _mount(world, who.workspace, request.workdir)
     mounts = [_mount(world, who.workspace, mount) for mount in request.file_mounts]
     spec_key = store_spec(world, who.workspace, task, workdir, [mount for mount in mounts if mount])
@@ -279,6 +318,7 @@ def _job_writes(
         run_setup=run_setup,
         secrets_key=secrets_key,
         own_cpus=own_cpus,
+        **(of_job or {}),
     )
     if secrets:
         world.secrets.put(secrets_key, secrets)
@@ -288,7 +328,7 @@ def _job_writes(
     return job, [counting, put(job), command]
 
 
-def _commit(world: World, job: Job | None, writes: list[Write]) -> None:
+def commit(world: World, job: Job | None, writes: list[Write]) -> None:
     """Write all or nothing. Raises ``VersionConflictError``, and then the job's secrets are gone as well."""
     try:
         world.store.transact(writes)
@@ -322,7 +362,7 @@ def _lifetime(request: LaunchRequest, task: Task) -> Lifetime | None:
     return None if found == Lifetime() else found
 
 
-def _last_use(task: Task) -> str:
+def last_use(task: Task) -> str:
     first = next(iter((task.run or "").strip().splitlines()), "")
     return (task.name or first)[:80]
 

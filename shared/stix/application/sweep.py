@@ -13,6 +13,7 @@ from stix.application.join_nodes import hand_over
 from stix.application.ledger import CHECK_SECONDS
 from stix.application.lifetimes import cluster_ending
 from stix.application.lost_machines import look_at_boot
+from stix.application.nudge_job import nudge
 from stix.application.operations import finish, note
 from stix.application.places import SYSTEM
 from stix.application.records import (
@@ -31,6 +32,7 @@ from stix.model.cluster import Cluster, Heartbeat, Intent, Node, Tombstone
 from stix.model.errors import StixError, UnavailableError
 from stix.model.job import Job
 from stix.model.ledger import LedgerEntry
+from stix.model.managed_job import ManagedJob
 from stix.model.operation import Operation
 from stix.model.status import ClusterStatus, IntentStatus, JobStatus, NodeStatus, OperationStatus, Wanted
 from stix.ports.state_store import SHARDS, DueItem, Item, Key, VersionConflictError
@@ -218,18 +220,24 @@ def _tombstone(world: World, item: Item, now: float) -> None:
     world.events.publish(Event("TombstoneClosed", tombstone.workspace, tombstone.cluster_id, now, detail))
 
 
+def _managed_job(world: World, item: Item, now: float) -> None:
+    """The write of a nudge is the claim: its version names the run."""
+    nudge(world, item.key.workspace, load(ManagedJob, item).owner)
+
+
 KINDS: dict[str, Callable[[World, Item, float], None]] = {
     Cluster.kind: _cluster,
     Node.kind: _node,
     Job.kind: _job,
     Operation.kind: _operation,
-    Intent.kind: _intent,
+    ManagedJob.kind: _managed_job,
 }
 """What every sweep looks at, and how it looks at one item of it."""
 
 RARE_KINDS: dict[str, Callable[[World, Item, float], None]] = {
     LedgerEntry.kind: _ledger,
     Tombstone.kind: _tombstone,
+    Intent.kind: _intent,
 }
 """What may wait for some minutes: looked at in the first minute of every ten, since each look costs reads."""
 
@@ -251,7 +259,7 @@ def _start_orphan_sweep(world: World, now: float) -> bool:
         world.store.put(Item(key, {"started_at": now}, version=version))
     except VersionConflictError:
         return False
-    return world.workflows.start("sweep", f"sweep-{int(now)}", {})
+    return world.workflows.start("sweep", f"sweep-{int(now)}", {"mode": "sweep"})
 
 
 def record_failure(world: World, workspace: str, cluster_id: str, failure: dict[str, Any]) -> dict[str, Any]:

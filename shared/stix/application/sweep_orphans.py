@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from stix.application.places import SYSTEM
+from stix.application.machine_tags import delete_at
+from stix.application.places import SYSTEM, place_of
+from stix.application.rebuild import adopt_place, guard_view
 from stix.application.records import cluster_key, intent_key, load
+from stix.application.sweep_guard import disarmed
 from stix.application.world import World
 from stix.model.cluster import Cluster, Intent
 from stix.model.status import IntentStatus
@@ -22,8 +25,12 @@ _MAX_PLACES = 250
 _KEEP_MARK_SECONDS = 7 * 86400.0
 
 
-def list_places(world: World) -> dict[str, Any]:
-    """Clouds and regions where something was created in the last 30 days; the latest 250."""
+def list_places(world: World, mode: str = "sweep") -> dict[str, Any]:
+    """Clouds and regions where something was created in the last 30 days, the latest 250; or, in the mode
+    ``rebuild``, those that it is to visit."""
+    if mode == "rebuild":
+        waiting = (place_of(text) for text in guard_view(world)["waiting"])
+        return {"places": [{"cloud": one.cloud, "region": one.region} for one in waiting if one]}
     horizon = world.clock.now() - PLACE_SECONDS
     places: list[dict[str, str]] = []
     after: str | None = None
@@ -37,13 +44,16 @@ def list_places(world: World) -> dict[str, Any]:
             return {"places": places[:_MAX_PLACES]}
 
 
-def sweep_place(world: World, cloud: str, region: str) -> dict[str, Any]:
+def sweep_place(world: World, cloud: str, region: str, mode: str = "sweep") -> dict[str, Any]:
     """Compare one place with the table; how many machines were marked and ended.
 
     Only machines tagged with this deployment are judged. One is ended when it was unknown on an earlier
     sweep at least five minutes ago, still is, and is not tagged ``protected``; never more than max(3, 5 %)
-    at once.
+    at once. A table that was restored or replaced judges nothing until a rebuild (``mode``): then only those
+    end that must by their own tag.
     """
+    if mode == "rebuild":
+        return adopt_place(world, cloud, region)
     place = Place(cloud, region)
     provider = world.compute[cloud]
     machines = list(provider.list_tagged(place, world.deployment))
@@ -54,7 +64,11 @@ def sweep_place(world: World, cloud: str, region: str) -> dict[str, Any]:
     for machine in unknown:
         if machine.tags.get("protected", "").lower() in ("true", "1", "yes"):
             continue
-        if _marked_before(world, place, machine):
+        if _overdue(world, machine):
+            ending.append(machine)
+        elif disarmed(world):
+            continue
+        elif _marked_before(world, place, machine):
             ending.append(machine)
         else:
             marked += 1
@@ -64,6 +78,12 @@ def sweep_place(world: World, cloud: str, region: str) -> dict[str, Any]:
         detail = {"place": f"{cloud}/{region}", "machines": [machine.id for machine in ending]}
         world.events.publish(Event("OrphansEnded", SYSTEM, cloud, world.clock.now(), detail))
     return {"marked": marked, "ended": len(ending), "machines": len(machines)}
+
+
+def _overdue(world: World, machine: Machine) -> bool:
+    """Whether the machine outlived what its launch allowed it: its tag says so, whatever the table knows."""
+    ends_at = delete_at(machine)
+    return ends_at is not None and ends_at + _MARK_SECONDS < world.clock.now()
 
 
 def _known(world: World, machine: Machine) -> bool:

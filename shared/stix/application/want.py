@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from stix.api.v1 import Autostop as AutostopField
+from stix.application.budgets import check_budget
 from stix.application.end_machines import can_stop, open_intents
 from stix.application.idempotency import Once
 from stix.application.join_nodes import fail_waiting
@@ -13,7 +14,7 @@ from stix.application.operations import find_operation, finish
 from stix.application.records import cluster_key, heartbeat_key, load, put
 from stix.application.runs import RUN_BEGINS_SECONDS, start_run
 from stix.application.settle_cluster import close
-from stix.application.submit import existing_cluster, starting
+from stix.application.submit import own_cluster, starting
 from stix.application.tokens import UserPrincipal
 from stix.application.wakes import wake_nodes
 from stix.application.world import World
@@ -50,7 +51,7 @@ def take_down(world: World, who: UserPrincipal, name: str, *, purge: bool, key: 
     once = Once(world, who.workspace, key, f"down {name}", {"purge": purge})
 
     def effect() -> dict[str, Any]:
-        cluster = existing_cluster(world, who.workspace, name)
+        cluster = own_cluster(world, who.workspace, name)
         operation = begin(world, cluster, "down", Wanted.ABSENT, "terminating")
         if purge:
             forgotten = load(Cluster, _item(world, cluster))
@@ -87,7 +88,7 @@ def stop_cluster(world: World, who: UserPrincipal, name: str, *, key: str | None
     once = Once(world, who.workspace, key, f"stop {name}", {})
 
     def effect() -> dict[str, Any]:
-        cluster = existing_cluster(world, who.workspace, name)
+        cluster = own_cluster(world, who.workspace, name)
         if cluster.wanted is Wanted.ABSENT:
             raise ConflictError(f"Cluster {name!r} is going down.", code="cluster_not_up")
         if cluster.offer is None:
@@ -110,12 +111,13 @@ def start_cluster(
     once = Once(world, who.workspace, key, f"start {name}", autostop and autostop.model_dump())
 
     def effect() -> dict[str, Any]:
-        cluster = existing_cluster(world, who.workspace, name)
+        cluster = own_cluster(world, who.workspace, name)
         if cluster.wanted is Wanted.ABSENT:
             raise ConflictError(f"Cluster {name!r} is going down.", code="cluster_not_up")
+        check_budget(world, who.workspace)
         if autostop is not None:
             set_autostop(world, who, name, autostop)
-            cluster = existing_cluster(world, who.workspace, name)
+            cluster = own_cluster(world, who.workspace, name)
         if cluster.wanted is Wanted.UP and cluster.status is ClusterStatus.INIT:
             under_way = find_operation(world, who.workspace, cluster.operation_id)
             if under_way is not None and not under_way.status.terminal:
@@ -129,7 +131,7 @@ def set_autostop(world: World, who: UserPrincipal, name: str, autostop: Autostop
     """Set or (None) cancel autostop; the agents hear of it at once. A cluster that has been idle for as long
     already begins to stop."""
     for _ in range(_TRIES):
-        cluster = existing_cluster(world, who.workspace, name)
+        cluster = own_cluster(world, who.workspace, name)
         if cluster.wanted is Wanted.ABSENT:
             raise ConflictError(f"Cluster {name!r} is going down.", code="cluster_not_up")
         setting = None

@@ -35,6 +35,7 @@ COMMANDS = {
     "simulate": ("stix.cli.simulate", "Try recovery policies on recorded spot availability."),
     "check": ("stix.cli.check", "Show which clouds can be used."),
     "api": ("stix.cli.api", "The control plane: start, stop, log in."),
+    "admin": ("stix.cli.admin", "For those who run the control plane."),
     "deploy": ("stix.cli.deploy", "Put the control plane into your AWS account."),
 }
 

@@ -119,6 +119,19 @@ class Client:
         report: shape.CostReport = self._call("GET", "/v1/costs", params={"days": str(days)})
         return report
 
+    def budget(self) -> shape.Budget:
+        return cast(shape.Budget, self._call("GET", "/v1/budget"))
+
+    def set_budget(self, monthly: float | None) -> shape.Budget:
+        """USD a calendar month; None takes the budget away."""
+        return cast(shape.Budget, self._call("PUT", "/v1/budget", {"monthly": monthly}))
+
+    def rebuild(self, places: Sequence[str] = ()) -> shape.Rebuild:
+        return cast(shape.Rebuild, self._call("POST", "/v1/admin/rebuild", {"places": list(places)}))
+
+    def rebuild_state(self) -> shape.Rebuild:
+        return cast(shape.Rebuild, self._call("GET", "/v1/admin/rebuild"))
+
     def stop(self, name: str) -> shape.OperationAccepted:
         return cast(shape.OperationAccepted, self._call("POST", f"/v1/clusters/{_safe(name)}/stop", {}))
 

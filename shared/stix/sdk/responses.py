@@ -11,6 +11,7 @@ from typing import Any, NotRequired, TypedDict
 __all__ = [
     "Attempt",
     "Autostop",
+    "Budget",
     "CloudCheck",
     "CloudChecks",
     "Cluster",
@@ -318,3 +319,19 @@ class CloudCheck(TypedDict):
 
 class CloudChecks(TypedDict):
     clouds: list[CloudCheck]
+
+
+class Rebuild(TypedDict):
+    armed: bool
+    reason: str
+    waiting: list[str]
+    visited: list[str]
+    clusters: list[str]
+
+
+class Budget(TypedDict):
+    monthly: float | None
+    spent: float
+    rate: float
+    since: float
+    until: float
