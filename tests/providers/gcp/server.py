@@ -1,8 +1,8 @@
 """Compute Engine on this machine: real state behind Google's own wire format.
 
 Requests and answers are held to Google's discovery document (``violations``). Creations are accepted and
-fail later, in their operation; states change when ``settle`` says so, or, with real hosts, when somebody has
-looked.
+fail later, in their operation; what is under way ends when ``settle`` says so, or, with real hosts, as soon
+as it was answered for.
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ class GcpServer:
             if self.faults.take(call.id.rpartition(".")[2], Kind.LOSE_ANSWER):
                 return 200, None
             content = json.dumps(answer).encode()
-            if self._hosts is not None and call.id == "instances.aggregatedList":
-                # Nobody settles real machines: whoever looked has seen the state in between.
+            if self._hosts is not None and verb != "GET":
+                # Nobody settles real machines.
                 self.state.settle()
             return 200, content
 
