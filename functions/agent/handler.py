@@ -10,11 +10,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from functions.agent.routes import add_routes
 from functions.agent.wake_channel import on_socket_event
 from stix.runtime.bootstrap import bootstrap
-from stix.runtime.http import new_resolver
+from stix.runtime.http import ResolverOfEachThread
 
 logger = Logger(service="agent")
-app = new_resolver(logger)
-add_routes(app)
+app = ResolverOfEachThread(logger, add_routes)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from stix.runtime.http import answer, new_resolver, node_of, user_of
+from stix.runtime.http import ResolverOfEachThread, answer, new_resolver, node_of, user_of
 
 DEADLINE = 20.0
 
@@ -55,3 +55,30 @@ def test_resolver_keeps_its_caller_when_another_answers_meanwhile():
 
     assert (told["statusCode"], told["body"]) == (200, '{"rank":0}')
     assert (answers[0]["statusCode"], answers[0]["body"]) == (200, '{"user":"ann"}')
+
+
+def test_resolver_of_each_thread_answers_two_callers_when_they_come_at_once():
+    inside, answered = threading.Event(), threading.Event()
+
+    def add_routes(app: Any) -> None:
+        @app.get("/nodes/<name>")
+        def tell(name: str) -> Any:
+            if name == "slow":
+                inside.set()
+                assert answered.wait(DEADLINE)
+            return answer({"name": name, "rank": node_of(app).rank})
+
+    app = ResolverOfEachThread(Logger(service="agent"), add_routes)
+
+    def ask(name: str, rank: int) -> Any:
+        caller = {"kind": "node", "workspace": "default", "cluster_id": "c-1", "rank": rank}
+        return app.resolve(request(f"/nodes/{name}", caller), None)["body"]
+
+    answers: list[str] = []
+    thread = threading.Thread(target=lambda: answers.append(ask("slow", 1)))
+    thread.start()
+    assert inside.wait(DEADLINE)
+    assert ask("quick", 2) == '{"name":"quick","rank":2}'
+    answered.set()
+    thread.join(DEADLINE)
+    assert answers == ['{"name":"slow","rank":1}']

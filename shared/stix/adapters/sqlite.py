@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import builtins
-import json
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+
+from pydantic_core import from_json
 
 from stix.adapters.item_codec import (
     check_index,
@@ -79,11 +80,20 @@ class SqliteStateStore:
 
     def get_many(self, keys: Sequence[Key]) -> list[Item | None]:
         check_keys(keys)
-        now = self._clock()
-        query = f"SELECT {_COLUMNS} FROM items WHERE {_IS_KEY} AND {_UNEXPIRED}"
+        if not keys:
+            return []
+        # One statement for all of them; in this order, or SQLite would rather read the whole table.
+        wanted = ",".join(["(?,?,?,?)"] * len(keys))
+        query = (
+            f"WITH wanted AS (VALUES {wanted}) SELECT {_COLUMNS} FROM wanted CROSS JOIN items"
+            " ON workspace = column1 AND kind = column2 AND parent = column3 AND id = column4"
+            f" WHERE {_UNEXPIRED}"
+        )
+        values = [part for key in keys for part in _values(key)]
         with self._database.read() as connection:
-            rows = [connection.execute(query, (*_values(key), now)).fetchone() for key in keys]
-        return [None if row is None else _item(row) for row in rows]
+            rows = connection.execute(query, (*values, self._clock())).fetchall()
+        found = {item.key: item for item in map(_item, rows)}
+        return [found.get(key) for key in keys]
 
     def put(self, item: Item, *, unconditional: bool = False) -> Item:
         return self.transact([Put(item, unconditional)])[0]
@@ -96,11 +106,14 @@ class SqliteStateStore:
         if not writes:
             return []
         now = self._clock()
-        with self._database.write() as connection:
+
+        def work(connection: sqlite3.Connection) -> builtins.list[Item]:
             failed = [key for key in (_conflict(connection, write, now) for write in writes) if key]
             if failed:
                 raise VersionConflictError(failed)
             return [item for item in (_apply(connection, write, bodies) for write in writes) if item]
+
+        return self._database.write_together(work)
 
     def children(
         self,
@@ -237,7 +250,7 @@ def _item(
     workspace, kind, parent, id, version, status, live, due_at, listed, created, expires, schema, body = row
     return Item(
         key=Key(workspace, kind, parent, id),
-        body=json.loads(body),
+        body=from_json(body),  # twice as fast as json's
         version=version,
         status=status,
         live=bool(live),

@@ -6,10 +6,12 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
+from stix.adapters.group_commit import GroupCommit, Work
 from stix.model.errors import UnavailableError
 from stix.ports.state_store import StoreCorruptError
 
@@ -43,6 +45,8 @@ _UNAVAILABLE = frozenset(
 )
 _OPEN_ATTEMPTS = 20
 
+T = TypeVar("T")
+
 
 class SqliteDatabase:
     """One SQLite file in WAL mode: a connection per thread, one writer at a time.
@@ -58,6 +62,7 @@ class SqliteDatabase:
         self._local = threading.local()
         self._opening = threading.Lock()
         self._writing = threading.Lock()
+        self._group = GroupCommit(self._commit_together)
         self._prepared = False
         self._handles: weakref.WeakSet[_Handle] = weakref.WeakSet()
         self._inherited: list[_Handle] = []
@@ -73,6 +78,7 @@ class SqliteDatabase:
                 # After a fork SQLite forbids using, and even closing, the parent's connections.
                 self._inherited.extend(self._handles)
                 self._handles = weakref.WeakSet()
+                self._group = GroupCommit(self._commit_together)
             with self._translated():
                 self._local.handle = opened = _Handle(self._open())
             self._handles.add(opened)
@@ -89,9 +95,7 @@ class SqliteDatabase:
     def write(self) -> Iterator[sqlite3.Connection]:
         """One transaction that holds the write lock from its beginning; committed and durable at the end of
         the block, rolled back by any exception. Does not nest."""
-        connection = self.connection()
-        if connection.in_transaction:
-            raise RuntimeError("write() does not nest: this thread already has a transaction open")
+        connection = self._connection_to_write()
         # Threads queue here in fair order; SQLite's own waiting is polling and can starve one of them.
         if not self._writing.acquire(timeout=BUSY_SECONDS):
             raise UnavailableError(f"The state file {self.path} has been busy for {BUSY_SECONDS:g} seconds.")
@@ -100,6 +104,37 @@ class SqliteDatabase:
                 yield connection
         finally:
             self._writing.release()
+
+    def write_together(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``work`` returns, once it is durable: group commit.
+
+        The works that wait while another commit is under way share one transaction, and so one fsync. Each
+        has a savepoint of its own, so that one that raises undoes itself alone; where the commit fails, it
+        fails for all. ``work`` may run in another thread and must only use the connection that it is given.
+        """
+        self._connection_to_write()
+        with self._translated():
+            return self._group.do(work)
+
+    def _connection_to_write(self) -> sqlite3.Connection:
+        connection = self.connection()
+        if connection.in_transaction:
+            raise RuntimeError("writes do not nest: this thread already has a transaction open")
+        return connection
+
+    def _commit_together(self, works: Sequence[Work[sqlite3.Connection]]) -> None:
+        """Raises only where the whole transaction is lost."""
+        with self.write() as connection:
+            for work in works:
+                connection.execute("SAVEPOINT work")
+                try:
+                    work.result = work.do(connection)
+                except Exception as exc:
+                    if not connection.in_transaction:
+                        raise  # SQLite itself has rolled everything back: no space, for example
+                    connection.execute("ROLLBACK TO work")
+                    work.error = exc
+                connection.execute("RELEASE work")
 
     def close(self) -> None:
         """Close the connections of all threads. Call it when no thread uses the database any more."""

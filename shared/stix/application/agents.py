@@ -95,7 +95,7 @@ def _take_facts(world: World, who: NodePrincipal, request: Mapping[str, Any], no
     if node is None or not before:
         return
     if (node.address, node.peer_port) != (before[0].address, before[0].peer_port):
-        tell_peers(world, who.workspace, who.cluster_id)
+        tell_peers(world, node)
     if before[0].status is not NodeStatus.UP:
         tell_if_complete(world, who.workspace, who.cluster_id)
 

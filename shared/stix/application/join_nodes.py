@@ -123,16 +123,18 @@ def _write_joined(
         workspace=cluster.workspace, cluster_id=cluster.id, rank=rank, last_seen=now, expires_at=keep_until
     )
     world.store.transact([put(beat, unconditional=True)])
-    tell_peers(world, cluster.workspace, cluster.id)
+    tell_peers(world, node)
 
 
-def tell_peers(world: World, workspace: str, cluster_id: str) -> None:
-    """A node's address is new: every agent of the cluster is to hear of it."""
+def tell_peers(world: World, node: Node) -> None:
+    """The node's address is new: every agent of the cluster is to hear of it. The head's is kept with the
+    cluster too, for lists of clusters."""
 
     def change(cluster: Cluster) -> Cluster:
-        return cluster.changed(peers_version=cluster.peers_version + 1)
+        head = node.address if node.rank == 0 else cluster.head_address
+        return cluster.changed(peers_version=cluster.peers_version + 1, head_address=head)
 
-    cluster = update(world, Cluster, cluster_key(workspace, cluster_id), change)
+    cluster = update(world, Cluster, cluster_key(node.workspace, node.cluster_id), change)
     if cluster is not None:
         wake_nodes(world, cluster, all_ranks=True)
 

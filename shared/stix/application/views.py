@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stix.application.planning import accelerators_text
-from stix.application.records import child_records, cluster_by_name, cursor_of_request, job_key, load
+from stix.application.records import (
+    child_records,
+    cluster_by_name,
+    cursor_of_request,
+    job_key,
+    load,
+    node_key,
+)
 from stix.application.world import World
 from stix.lifecycle.cluster import autostop_at
 from stix.model.cluster import Cluster, Heartbeat, Node
@@ -41,7 +48,9 @@ def list_clusters(
     after: str | None = None,
     verbose: bool = False,
 ) -> dict[str, Any]:
-    """The body of ``ClusterList``: live clusters, newest first; or those of ``names`` that exist."""
+    """The body of ``ClusterList``: live clusters, newest first; or those of ``names`` that exist. Without
+    ``verbose`` a page is one read of the table, so that no cluster's ``autostop_at`` is in it, and of the
+    addresses only the head node's."""
     if names:
         found = [cluster_by_name(world, workspace, name) for name in dict.fromkeys(names)]
         clusters = [cluster for cluster in found if cluster is not None and not cluster.ended]
@@ -50,14 +59,47 @@ def list_clusters(
         with cursor_of_request(after):
             page = world.store.list(workspace, Cluster.kind, live=True, after=after, limit=_PAGE)
         clusters, following = [load(Cluster, item) for item in page.items], page.next
-    return {"clusters": [cluster_view(world, one, verbose=verbose) for one in clusters], "next": following}
+    if verbose:
+        return {"clusters": [cluster_view(world, one, verbose=True) for one in clusters], "next": following}
+    # Clusters that joined under an earlier release do not have their head's address themselves.
+    unknown = [one for one in clusters if _has_head(one) and not one.head_address]
+    heads: dict[str, str] = {}
+    for start in range(0, len(unknown), _PAGE):
+        keys = [node_key(one.workspace, one.id, 0) for one in unknown[start : start + _PAGE]]
+        nodes = [load(Node, item) for item in world.store.get_many(keys) if item is not None]
+        heads |= {node.cluster_id: node.address for node in nodes}
+    views = []
+    for one in clusters:
+        address = (one.head_address or heads.get(one.id)) if _has_head(one) else ""
+        views.append(_cluster_view(one, [address] if address else []))
+    return {"clusters": views, "next": following}
+
+
+def _has_head(cluster: Cluster) -> bool:
+    """Whether its head node has joined; while a cluster starts, an address may be of an earlier machine."""
+    return cluster.offer is not None and cluster.status is not ClusterStatus.INIT
 
 
 def cluster_view(world: World, cluster: Cluster, *, verbose: bool = False) -> dict[str, Any]:
     """The body of ``Cluster``."""
+    nodes = child_records(world, Node, cluster.workspace, cluster.id) if verbose or cluster.offer else []
+    beats: dict[int, Heartbeat] = {}
+    if verbose or cluster.autostop is not None:
+        beats = {beat.rank: beat for beat in child_records(world, Heartbeat, cluster.workspace, cluster.id)}
+    addresses = [node.address for node in nodes if node.address]
+    view = _cluster_view(cluster, addresses)
+    if 0 in beats and cluster.status is ClusterStatus.UP:
+        view["autostop_at"] = autostop_at(cluster.autostop, beats[0].idle_since)
+    if verbose:
+        view["nodes"] = [_node_view(node, beats.get(node.rank)) for node in nodes]
+        view["attempts"] = [attempt.model_dump(mode="json") for attempt in cluster.attempts]
+    return view
+
+
+def _cluster_view(cluster: Cluster, addresses: Sequence[str]) -> dict[str, Any]:
+    """What the cluster's own item says."""
     offer = cluster.offer
     nothing = {"cloud": "", "region": "", "zone": "", "instance_type": "", "accelerators": "", "spot": False}
-    nodes = child_records(world, Node, cluster.workspace, cluster.id) if verbose or offer is not None else []
     view: dict[str, Any] = {
         **nothing,
         "vcpus": None,
@@ -78,7 +120,7 @@ def cluster_view(world: World, cluster: Cluster, *, verbose: bool = False) -> di
         "user": cluster.user,
         "labels": cluster.labels,
         "ports": list(cluster.ports),
-        "addresses": [node.address for node in nodes if node.address],
+        "addresses": list(addresses),
     }
     if offer is not None:
         up = cluster.status in (ClusterStatus.INIT, ClusterStatus.UP, ClusterStatus.AUTOSTOPPING)
@@ -93,14 +135,6 @@ def cluster_view(world: World, cluster: Cluster, *, verbose: bool = False) -> di
             "spot": offer.spot,
             "hourly_price": offer.price * cluster.num_nodes if up else 0.0,
         }
-    beats: dict[int, Heartbeat] = {}
-    if verbose or cluster.autostop is not None:
-        beats = {beat.rank: beat for beat in child_records(world, Heartbeat, cluster.workspace, cluster.id)}
-    if 0 in beats and cluster.status is ClusterStatus.UP:
-        view["autostop_at"] = autostop_at(cluster.autostop, beats[0].idle_since)
-    if verbose:
-        view["nodes"] = [_node_view(node, beats.get(node.rank)) for node in nodes]
-        view["attempts"] = [attempt.model_dump(mode="json") for attempt in cluster.attempts]
     return view
 
 

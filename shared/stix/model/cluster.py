@@ -83,6 +83,7 @@ class Cluster(Record):
     operation_id: str = ""
     join_task_token: str = ""
     cluster_key: str = ""
+    head_address: str = ""
     peers_version: int = 0
     settings_version: int = 1
     failures: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -16,7 +17,7 @@ __all__ = ["AUTOSTOP", "RESOURCES", "TASK", "Section"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Section:
     """One mapping of the task YAML.
 
@@ -33,6 +34,10 @@ class Section:
     aliases: Mapping[str, str] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
     others: bool = False
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.known)
 
     def read(self, data: Any, handler: Callable[[Any], T]) -> T:
         """Check the field names of ``data``, then hand the known ones to ``handler`` (a pydantic wrap
@@ -57,6 +62,8 @@ class Section:
         kept: dict[str, Any] = {}
         problems: list[Problem] = []
         written_as: dict[str, str] = {}
+        if data.keys() <= self._names:
+            return dict(data), problems, written_as
         for key, value in data.items():
             if not isinstance(key, str):
                 problems.append(Problem((shown(key),), "a field's name must be text.", "Quote it."))

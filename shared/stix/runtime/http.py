@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from aws_lambda_powertools import Logger
@@ -10,6 +12,7 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError as NoRouteError
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
 
 from stix.application.operations import error_body
 from stix.application.tokens import NodePrincipal, UserPrincipal
@@ -23,6 +26,7 @@ from stix.model.errors import (
 )
 
 __all__ = [
+    "ResolverOfEachThread",
     "answer",
     "idempotency_key",
     "new_resolver",
@@ -43,7 +47,7 @@ _POLL_AGAIN_SECONDS = "1"
 
 def answer(body: Any, status: int = 200, headers: dict[str, str | list[str]] | None = None) -> Response[str]:
     """A JSON answer."""
-    text = json.dumps(body, separators=(",", ":"))
+    text = to_json(body).decode()  # three times as fast as json's
     return Response(status_code=status, content_type="application/json", body=text, headers=headers or {})
 
 
@@ -102,6 +106,26 @@ def new_resolver(logger: Logger) -> APIGatewayHttpResolver:
     app.exception_handler(StixError)(refused)
     app.not_found(no_route)
     return app
+
+
+class ResolverOfEachThread:
+    """Answers several requests at the same time: a resolver answers one, so that every thread has its own."""
+
+    def __init__(self, logger: Logger, add_routes: Callable[[APIGatewayHttpResolver], None]):
+        self._logger = logger
+        self._add_routes = add_routes
+        self._threads = threading.local()
+        self._mine()  # in Lambda the thread that imports is the one that answers
+
+    def resolve(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        return self._mine().resolve(event, context)
+
+    def _mine(self) -> APIGatewayHttpResolver:
+        app: APIGatewayHttpResolver | None = getattr(self._threads, "app", None)
+        if app is None:
+            app = self._threads.app = new_resolver(self._logger)
+            self._add_routes(app)
+        return app
 
 
 def read_json(app: APIGatewayHttpResolver) -> dict[str, Any]:
