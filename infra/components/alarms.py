@@ -17,6 +17,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra.acknowledge import acknowledge
+from infra.components.function import deployment_id
 
 __all__ = ["Alarms"]
 
@@ -43,7 +44,7 @@ class Alarms(Construct):
         email: str | None,
     ) -> None:
         super().__init__(scope, id)
-        self._namespace = f"Stix/{deployment}"
+        self._namespace = f"Stix/{deployment_id(deployment)}"
         self._action = self._mail(email) if email else None
         for number, group in enumerate(function_logs):
             self._count(f"FunctionErrors{number}", group, "FunctionErrors", _FUNCTION_ERRORS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Aws, Duration, Fn, RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -13,7 +13,7 @@ from constructs import Construct
 
 from infra.acknowledge import acknowledge
 
-__all__ = ["WorkerFunction"]
+__all__ = ["WorkerFunction", "deployment_id"]
 
 _ONE_RUNTIME = "The layer's wheels are built for Python 3.12 on arm64; the runtime moves together with them."
 _FINDINGS = {
@@ -26,6 +26,16 @@ _SYNCHRONOUS = {
     "Serverless-LambdaDLQ": "Only invoked synchronously: whoever calls gets the error, and nothing is queued"
     " that could be lost.",
 }
+
+
+def deployment_id(deployment: str) -> str:
+    """What stands on machines' tags: the name, and of the stack's own id what no other stack has.
+
+    Two stacks of one name, in two regions or one after the other, must not take each other's machines for
+    orphans.
+    """
+    unique = Fn.select(2, Fn.split("/", Aws.STACK_ID))
+    return Fn.join("-", [deployment, Fn.select(0, Fn.split("-", unique))])
 
 
 class WorkerFunction(Construct):
@@ -85,7 +95,7 @@ class WorkerFunction(Construct):
             timeout=Duration.seconds(timeout_seconds),
             environment={
                 "STIX_RUNTIME": "aws",
-                "STIX_DEPLOYMENT": deployment,
+                "STIX_DEPLOYMENT": deployment_id(deployment),
                 "POWERTOOLS_SERVICE_NAME": name,
                 "POWERTOOLS_LOG_LEVEL": "INFO",
                 "POWERTOOLS_TRACE_DISABLED": "1",

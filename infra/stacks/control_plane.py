@@ -17,7 +17,7 @@ from infra.assets import Assets
 from infra.components.alarms import Alarms
 from infra.components.buckets import ObjectsBucket, SecretsBucket
 from infra.components.cloud_functions import CloudFunctions
-from infra.components.function import WorkerFunction
+from infra.components.function import WorkerFunction, deployment_id
 from infra.components.http_api import ControlApi
 from infra.components.interruptions import Interruptions
 from infra.components.layer import PackageLayer
@@ -276,7 +276,7 @@ class ControlPlane(Stack):
                 self._secrets.bucket.bucket_name,
                 "A cloud's key, where it needs one, is its object clouds/CLOUD.json.",
             ),
-            "Deployment": (self._deployment, "Name of the deployment, also on the tags of its machines."),
+            "Deployment": (deployment_id(self._deployment), "What stands on the tags of its machines."),
         }
         for name, (value, description) in outputs.items():
             CfnOutput(self, name, value=value, description=description)

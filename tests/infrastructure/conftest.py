@@ -54,6 +54,8 @@ class Synthesized:
                 return f"<{short(name)}.{attribute}>"
             case {"Fn::Join": [separator, parts]}:
                 return separator.join(self.text(part) for part in parts)
+            case {"Fn::Select": [number, {"Fn::Split": [separator, whole]}]}:
+                return f"{self.text(whole)}/{separator}/{number}"
         raise TypeError(value)
 
 

@@ -29,7 +29,7 @@ OBJECTS = {
     ("s3:ListBucket", "<ObjectsBucket.Arn>"),
     ("s3:PutObject", "<ObjectsBucket.Arn>/*"),
 }
-ALL_MACHINES = ("catalog", "launch", "sweep", "terminate")
+ALL_MACHINES = ("catalog", "job", "launch", "sweep", "terminate")
 MACHINES = "arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:stateMachine:stix-"
 WAKE = {
     (
@@ -54,7 +54,9 @@ def logs(function: str) -> set[tuple[str, str]]:
 def secrets(*verbs: str) -> set[tuple[str, str]]:
     listed = {("s3:ListBucket", "<SecretsBucket.Arn>")} if "Get" in verbs else set()
     return listed | {
-        (f"s3:{verb}Object", f"<SecretsBucket.Arn>/{kind}/*") for verb in verbs for kind in ("jobs", "join")
+        (f"s3:{verb}Object", f"<SecretsBucket.Arn>/{kind}/*")
+        for verb in verbs
+        for kind in ("jobs", "join", "managed")
     }
 
 
@@ -103,13 +105,13 @@ ROLES = {
     | OBJECTS
     | WAKE
     | secrets("Put", "Delete")
-    | start("launch", "terminate"),
+    | start("job", "launch", "sweep", "terminate"),
     "AgentRole": logs("Agent")
     | READ_WRITE
     | OBJECTS
     | WAKE
     | secrets("Get", "Delete")
-    | start("terminate")
+    | start("job", "terminate")
     | answer(*ALL_MACHINES),
     "AuthorizeRole": logs("Authorize") | {("dynamodb:GetItem", TABLE)},
     "OptimizeRole": logs("Optimize") | READ_WRITE | OBJECTS | CALL_CLOUDS,
@@ -119,6 +121,7 @@ ROLES = {
     | WAKE
     | secrets("Get", "Put", "Delete")
     | CALL_CLOUDS
+    | start("job")
     | answer(*ALL_MACHINES),
     "MonitorRole": logs("Monitor")
     | READ_WRITE
@@ -127,6 +130,15 @@ ROLES = {
     | secrets("Delete")
     | CALL_CLOUDS
     | start(*ALL_MACHINES)
+    | answer(*ALL_MACHINES)
+    | {("sqs:SendMessage", "<DeadLetters.Arn>")},
+    "RecoverRole": logs("Recover")
+    | READ_WRITE
+    | OBJECTS
+    | WAKE
+    | secrets("Get", "Put", "Delete")
+    | CALL_CLOUDS
+    | start("job", "launch", "terminate")
     | answer(*ALL_MACHINES)
     | {("sqs:SendMessage", "<DeadLetters.Arn>")},
     "CloudsAwsRole": logs("CloudsAws") | policy_of("aws"),
@@ -142,6 +154,7 @@ ROLES = {
     "WorkflowsTerminateRole": invoke("Provision", "Monitor"),
     "WorkflowsSweepRole": invoke("Provision", "Monitor"),
     "WorkflowsCatalogRole": invoke("Catalog"),
+    "WorkflowsJobRole": invoke("Recover"),
 }
 
 
@@ -192,7 +205,7 @@ def test_roles_are_assumed_by_one_service_each(synthesized: Synthesized) -> None
 def test_functions_have_one_role_each(synthesized: Synthesized) -> None:
     functions = synthesized.properties("AWS::Lambda::Function")
     roles = {synthesized.text(function["Role"]) for function in functions}
-    assert len(roles) == len(functions) == 8
+    assert len(roles) == len(functions) == 9
 
 
 def test_functions_are_invoked_only_by_this_deployment(synthesized: Synthesized) -> None:

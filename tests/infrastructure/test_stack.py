@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from stix.adapters.dynamodb_table import create_table_request, table_definition
 from stix.runtime.schedules import SCHEDULES
 from tests.infrastructure.conftest import ROOT, Synthesized, short
 
-FUNCTIONS = ("agent", "api", "authorize", "catalog", "monitor", "optimize", "provision")
+FUNCTIONS = ("agent", "api", "authorize", "catalog", "monitor", "optimize", "provision", "recover")
 
 
 def functions(synthesized: Synthesized) -> dict[str, dict[str, Any]]:
@@ -70,6 +71,7 @@ def test_function_has_only_the_environment_that_it_needs(synthesized: Synthesize
         "monitor": changes | calls | machines | secrets,
         "optimize": changes | calls | objects,
         "provision": changes | calls | objects | secrets | machines | wake | {"STIX_API_URL"},
+        "recover": changes | calls | objects | secrets | machines | wake,
     }
     assert environment(synthesized, name).keys() == base | expected[name]
 
@@ -77,7 +79,8 @@ def test_function_has_only_the_environment_that_it_needs(synthesized: Synthesize
 def test_environment_names_the_resources(synthesized: Synthesized) -> None:
     agent = environment(synthesized, "agent")
     assert agent["STIX_RUNTIME"] == "aws"
-    assert agent["STIX_DEPLOYMENT"] == "stix"
+    # Two stacks of one name are two deployments.
+    assert agent["STIX_DEPLOYMENT"] == "stix-<AWS::StackId>///2/-/0"
     assert agent["STIX_TABLE"] == "<StateTable>"
     assert agent["STIX_OBJECTS_BUCKET"] == "<ObjectsBucket>"
     assert agent["STIX_SECRETS_BUCKET"] == "<SecretsBucket>"
@@ -96,7 +99,8 @@ def test_function_answers_within_ten_seconds_when_a_person_or_node_waits(
 
 
 @pytest.mark.parametrize(
-    ("name", "seconds"), [("optimize", 60), ("provision", 300), ("monitor", 60), ("catalog", 600)]
+    ("name", "seconds"),
+    [("optimize", 60), ("provision", 300), ("monitor", 60), ("catalog", 600), ("recover", 120)],
 )
 def test_worker_has_the_time_that_its_longest_task_gives_it(
     synthesized: Synthesized, name: str, seconds: int
@@ -111,7 +115,7 @@ def test_scheduled_function_has_a_dead_letter_queue(synthesized: Synthesized) ->
 
 
 def test_schedules_call_the_alias_with_bounded_retries(synthesized: Synthesized) -> None:
-    rules = synthesized.properties("AWS::Events::Rule")
+    rules = [rule for rule in synthesized.properties("AWS::Events::Rule") if "ScheduleExpression" in rule]
     assert len(rules) == len(SCHEDULES)
     called = {}
     for rule in rules:
@@ -124,9 +128,40 @@ def test_schedules_call_the_alias_with_bounded_retries(synthesized: Synthesized)
         "<CatalogLive>": ("rate(7 hours)", '{"action":"start"}'),
     }
     asynchronous = synthesized.properties("AWS::Lambda::EventInvokeConfig")
-    assert len(asynchronous) == len(SCHEDULES)
+    assert len(asynchronous) == len(SCHEDULES) + 1  # and the rule of EC2's events
     for each in asynchronous:
         assert each["MaximumRetryAttempts"] == 1
+
+
+def test_events_of_ec2_about_spot_machines_reach_the_jobs(synthesized: Synthesized) -> None:
+    [rule] = [rule for rule in synthesized.properties("AWS::Events::Rule") if "EventPattern" in rule]
+    assert rule["EventPattern"] == {
+        "source": ["aws.ec2"],
+        "detail-type": ["EC2 Spot Instance Interruption Warning", "EC2 Instance Rebalance Recommendation"],
+    }
+    (target,) = rule["Targets"]
+    assert synthesized.text(target["Arn"]) == "<RecoverLive>"
+    paths = target["InputTransformer"]["InputPathsMap"]
+    made = target["InputTransformer"]["InputTemplate"]
+    event = {
+        "region": "us-east-1",
+        "time": "2026-01-02T03:04:05Z",
+        "detail-type": "EC2 Spot Instance Interruption Warning",
+        "detail": {"instance-id": "i-1", "instance-action": "terminate"},
+    }
+    for name, path in paths.items():
+        value: Any = event
+        for part in path.removeprefix("$.").split("."):
+            value = value[part]
+        made = made.replace(f"<{name}>", json.dumps(value))
+    assert json.loads(made) == {
+        "action": "machine_event",
+        "cloud": "aws",
+        "region": "us-east-1",
+        "kind": "EC2 Spot Instance Interruption Warning",
+        "time": "2026-01-02T03:04:05Z",
+        "machine_id": "i-1",
+    }
 
 
 def test_state_machines_call_published_versions(synthesized: Synthesized) -> None:
@@ -134,7 +169,7 @@ def test_state_machines_call_published_versions(synthesized: Synthesized) -> Non
         properties["StateMachineName"]: properties
         for properties in synthesized.properties("AWS::StepFunctions::StateMachine")
     }
-    assert machines.keys() == {"stix-catalog", "stix-launch", "stix-sweep", "stix-terminate"}
+    assert machines.keys() == {"stix-catalog", "stix-job", "stix-launch", "stix-sweep", "stix-terminate"}
     versions = synthesized.resources("AWS::Lambda::Version")
     for machine in machines.values():
         used = set(re.findall(r"\$\{(\w+)\}", machine["DefinitionString"]))
@@ -287,7 +322,7 @@ def test_outputs_are_what_login_reads(synthesized: Synthesized) -> None:
     assert outputs.keys() == {
         *("ApiUrl", "WakeUrl", "TableName", "ObjectsBucket", "SecretsBucket", "Deployment"),
     }
-    assert outputs["Deployment"]["Value"] == "stix"
+    assert synthesized.text(outputs["Deployment"]["Value"]) == "stix-<AWS::StackId>///2/-/0"
 
 
 def test_template_stays_far_below_cloudformations_limits(synthesized: Synthesized) -> None:
