@@ -205,6 +205,11 @@ def test_identity_names_the_account_and_its_project(compute: GcpCompute) -> None
     assert compute.identity() == f"stix@{PROJECT}.iam.gserviceaccount.com in project {PROJECT}"
 
 
+def test_key_in_the_settings_is_used_without_a_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS")
+    assert PROJECT in world.compute(key=json.loads(world.key_file.read_text())).identity()
+
+
 def test_workload_identity_gets_its_token_from_awss_credentials(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +294,8 @@ def test_endpoint_that_does_not_answer_is_unavailable(world: World) -> None:
         ({"subnetworks": "x"}, r"clouds\.gcp\.subnetworks"),
         ({"public_addresses": "maybe"}, r"clouds\.gcp\.public_addresses"),
         ({"federation": {"type": "service_account", "private_key": "hush"}}, r"clouds\.gcp\.federation"),
+        ({"key": {"type": "authorized_user", "refresh_token": "hush"}}, r"clouds\.gcp\.key"),
+        ({"key": "hush"}, r"clouds\.gcp\.key"),
     ],
 )
 def test_wrong_setting_is_named_and_no_secret_repeated(config: dict[str, Any], field: str) -> None:

@@ -90,7 +90,7 @@ class Session:
         """What the credentials' file says."""
         with self._lock:
             if not self._info:
-                self._info = self._settings.federation or self._read()
+                self._info = self._settings.federation or self._settings.key or self._read()
             return self._info
 
     def _read(self) -> dict[str, Any]:

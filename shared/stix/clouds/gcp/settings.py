@@ -19,6 +19,7 @@ class GcpCloud(BaseModel):
         project: id of the project that machines are made in; else the credentials' own.
         endpoint_url: of Compute Engine, instead of Google's own (a private endpoint).
         federation: a workload identity configuration (``type: external_account``), which holds no secret.
+        key: the content of a service account's key file, where there is no file: in the secrets bucket.
         credentials_file: path of a credentials file; else application default credentials.
         network: name of a VPC network in the project; else one of ours is made.
         subnetworks: by region, for a network whose subnets were made by hand.
@@ -32,6 +33,7 @@ class GcpCloud(BaseModel):
     project: str = ""
     endpoint_url: str = ""
     federation: dict[str, Any] = {}
+    key: dict[str, Any] = {}
     credentials_file: str = ""
     network: str = ""
     subnetworks: dict[str, str] = {}
@@ -44,7 +46,14 @@ class GcpCloud(BaseModel):
     @classmethod
     def _without_secret(cls, value: dict[str, Any]) -> dict[str, Any]:
         if value and value.get("type") != "external_account":
-            raise ValueError("must be of type external_account; name a key's file in credentials_file")
+            raise ValueError("must be of type external_account; a key goes into key or credentials_file")
+        return value
+
+    @field_validator("key")
+    @classmethod
+    def _of_a_service_account(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if value and value.get("type") != "service_account":
+            raise ValueError("must be the content of a service account's key file")
         return value
 
 
@@ -56,8 +65,9 @@ def from_config(config: Mapping[str, Any]) -> GcpCloud:
         first = exc.errors(include_url=False)[0]
         field = ".".join(str(part) for part in ("clouds", "gcp", *first["loc"]))
         known = ", ".join(GcpCloud.model_fields)
-        # What was written under `federation` may be a key: it is not repeated.
-        shown = "" if first["loc"][:1] == ("federation",) else f" (it is {first['input']!r})"
+        # What was written there may be a secret: it is not repeated.
+        secret = first["loc"][:1] in (("federation",), ("key",))
+        shown = "" if secret else f" (it is {first['input']!r})"
         raise InvalidInputError(
             f"{field}: {first['msg']}{shown}.",
             hint=f"Known settings are: {known}.",
