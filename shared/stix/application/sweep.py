@@ -128,6 +128,8 @@ def _cluster(world: World, item: Item, now: float) -> None:
             start_run(world, "terminate", claimed)
         case ClusterAction.AUTOSTOP:
             autostop_now(world, claimed)
+        case ClusterAction.STOP_SILENT:
+            autostop_now(world, claimed, silent=decision.reason)
         case ClusterAction.END:
             end_by_limit(world, claimed, decision.reason)
         case ClusterAction.LOOK:

@@ -156,19 +156,19 @@ def set_autostop(world: World, who: UserPrincipal, name: str, autostop: Autostop
     raise ConflictError(f"{name} is being changed by others too often.", hint="Try again.", code="busy")
 
 
-def autostop_now(world: World, cluster: Cluster) -> None:
+def autostop_now(world: World, cluster: Cluster, *, silent: str = "") -> None:
     """The cluster was idle for long enough: stop it, or take it down.
 
     Not where a job has come that its head had not heard of when it said so, nor where anybody changed the
-    cluster meanwhile: the next report decides anew.
+    cluster meanwhile: the next report decides anew. ``silent``: why it stops though no report will come.
     """
     if cluster.autostop is None:
         return
     newest = world.store.children(cluster.workspace, Job.kind, cluster.id, limit=1, newest_first=True).items
     busy = bool(newest) and not load(Job, newest[0]).status.terminal
-    if busy and cluster.autostop.wait_for != "none":
+    if busy and not silent and cluster.autostop.wait_for != "none":
         return
-    idle = f"idle for {cluster.autostop.idle_minutes} minutes"
+    idle = silent or f"idle for {cluster.autostop.idle_minutes} minutes"
     # Machines that turn out not to be stoppable (spot ones of some clouds) are not left to run.
     down = cluster.autostop.down or (cluster.offer is not None and not can_stop(world, cluster.offer))
     verb, wanted = ("autodown", Wanted.ABSENT) if down else ("autostop", Wanted.STOPPED)

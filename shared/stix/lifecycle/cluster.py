@@ -16,11 +16,14 @@ __all__ = ["BOOT_CHECK_SECONDS", "ClusterAction", "ClusterDecision", "autostop_a
 BOOT_CHECK_SECONDS = 20.0
 """How soon the provider is asked after machines that boot: some are refused after they were accepted."""
 
+_SILENT_SECONDS = 3600.0
+
 
 class ClusterAction(StrEnum):
     LAUNCH = "launch"
     SETTLE = "settle"
     AUTOSTOP = "autostop"
+    STOP_SILENT = "stop_silent"
     END = "end"
     LOOK = "look"
     LEAVE = "leave"
@@ -29,7 +32,7 @@ class ClusterAction(StrEnum):
 @dataclass(frozen=True, slots=True)
 class ClusterDecision:
     """``look_again_at`` is the ``due_at`` that goes with the action. LOOK: ask the provider whether machines
-    that boot will ever run."""
+    that boot will ever run. STOP_SILENT: its autostop is enforced though its agent is not heard of."""
 
     action: ClusterAction
     reason: str
@@ -88,6 +91,9 @@ def _decide(
     if cluster.status in (ClusterStatus.INIT, ClusterStatus.STOPPED, ClusterStatus.AUTOSTOPPING):
         return ClusterDecision(ClusterAction.SETTLE, "it is to run", leased)
     silent = [beat.rank for beat in heartbeats if now - beat.last_seen > lost_seconds]
+    overdue = _silent_too_long(cluster, heartbeats, now, lost_seconds)
+    if overdue:
+        return ClusterDecision(ClusterAction.STOP_SILENT, overdue, leased)
     if silent or len(heartbeats) < cluster.num_nodes:
         ranks = ", ".join(map(str, silent)) or "some"
         return ClusterDecision(ClusterAction.SETTLE, f"not heard of node {ranks}", leased)
@@ -99,3 +105,23 @@ def _decide(
     if stops_at is not None:
         checks.append(stops_at)
     return ClusterDecision(ClusterAction.LEAVE, "healthy", max(now + 1, min(checks)))
+
+
+def _silent_too_long(
+    cluster: Cluster, heartbeats: Sequence[Heartbeat], now: float, lost_seconds: float
+) -> str:
+    """Why a cluster whose head is not heard of any more has come to its autostop; empty where it has not.
+
+    The head was idle when it was last heard of; or nobody knows, and it is silent for an hour more than its
+    autostop waits. Its own switch stops a machine whose agent lives; this is for agents that died.
+    """
+    head = next((beat for beat in heartbeats if beat.rank == 0), None)
+    if cluster.autostop is None or head is None or now - head.last_seen <= lost_seconds:
+        return ""
+    stops_at = autostop_at(cluster.autostop, head.idle_since)
+    if stops_at is not None and stops_at + lost_seconds <= now:
+        return "it was idle when its head was last heard of"
+    if head.last_seen + cluster.autostop.idle_minutes * 60 + _SILENT_SECONDS <= now:
+        minutes = int((now - head.last_seen) // 60)
+        return f"its head was not heard of for {minutes} minutes"
+    return ""
