@@ -117,8 +117,20 @@ def test_write_is_unavailable_when_the_contention_does_not_end(store, intercept,
     refusal = ("TransactionCanceledException", ["TransactionConflict"])
     requests = intercept("TransactWriteItems", (_refusal(*refusal) for _ in itertools.count()))
     with pytest.raises(UnavailableError, match="TransactionCanceledException"):
-        store.transact([Put(Item(KEY))])
+        store.transact([Put(Item(KEY)), Put(Item(OTHER))])
     assert len(requests) == 6
+
+
+def test_transaction_is_a_plain_write_when_it_has_one(store, intercept):
+    """A transaction is charged twice."""
+    transactions, single = intercept("TransactWriteItems", []), intercept("PutItem", [])
+    [written] = store.transact([Put(Item(KEY))])
+    store.transact([Put(Item(KEY, {"by": "us"}), unconditional=True)])
+    with pytest.raises(VersionConflictError):
+        store.transact([Put(written)])
+    store.transact([Delete(KEY, 2)])
+    assert store.get(KEY) is None
+    assert (len(transactions), len(single)) == (0, 2)
 
 
 def test_transaction_is_not_repeated_when_a_condition_failed(store, intercept):
@@ -188,7 +200,7 @@ def test_store_says_so_when_the_table_is_absent(private_client):
         lambda: store.put(Item(KEY)),
         lambda: store.put(Item(KEY), unconditional=True),
         lambda: store.delete(KEY),
-        lambda: store.transact([Put(Item(KEY))]),
+        lambda: store.transact([Put(Item(KEY)), Put(Item(OTHER))]),
         lambda: store.children("team", "node", "train"),
         lambda: store.list("team", "node"),
         lambda: store.due("node", 0, 1.0),

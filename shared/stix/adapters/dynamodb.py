@@ -127,6 +127,13 @@ class DynamoStateStore:
         check_writes(writes)
         if not writes:
             return []
+        match writes:
+            # A transaction costs twice what a single write does.
+            case [Put(item, unconditional)]:
+                return [self.put(item, unconditional=unconditional)]
+            case [Delete(key, version)]:
+                self.delete(key, version=version)
+                return []
         overwritten = {write.item.key for write in writes if isinstance(write, Put) and write.unconditional}
         for _ in range(_TRANSACTION_ATTEMPTS):
             versioned = self._with_stored_versions(writes) if overwritten else writes
