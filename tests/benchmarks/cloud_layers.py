@@ -15,7 +15,8 @@ _IMPORTS = {
     "aws": "import stix.clouds.aws.compute, botocore.session\n"
     "botocore.session.get_session().create_client('ec2', region_name='us-east-1')",
     "azure": "import stix.clouds.azure.compute, azure.identity\n"
-    "import azure.mgmt.compute, azure.mgmt.network, azure.mgmt.resource.resources",
+    "import azure.mgmt.compute, azure.mgmt.network\n"
+    "import azure.mgmt.resource.deployments, azure.mgmt.resource.resources",
     "gcp": "import stix.clouds.gcp.compute, google.auth, google.cloud.compute_v1",
     "kubernetes": "import stix.clouds.kubernetes.compute, kubernetes.client, kubernetes.config",
 }

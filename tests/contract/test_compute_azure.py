@@ -1,32 +1,29 @@
-"""What is Azure's own: one deployment for a gang, late failures, evictions, rights, sizes and families."""
+"""What is Azure's own when a gang is made: one group, one deployment, and what its machines need."""
 
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stix.adapters.system import SystemClock
-from stix.clouds.azure.compute import connect
-from stix.clouds.azure.errors import leaf_of, refusal
-from stix.clouds.azure.facts import FACTS, family_of, has_premium_disks, is_arm
-from stix.clouds.registry import check_config
+from stix.clouds.azure import template
+from stix.clouds.azure.compute import AzureCompute
+from stix.clouds.azure.settings import from_config
+from stix.clouds.bootstrap import MOST_BYTES
 from stix.model.errors import (
-    CredentialsError,
-    InvalidInputError,
     InvalidRequestError,
-    NotYetTerminatedError,
+    NoCapacityError,
     UnavailableError,
 )
 from stix.ports.compute import MachineState
 from tests.contract.compute_worlds import await_states
 from tests.contract.world_azure import World
-from tests.providers.azure.shapes import unknown_fields
+from tests.providers.azure.template import refused
+
+SUBNET = "/subscriptions/s/resourceGroups/net/providers/Microsoft.Network/virtualNetworks/v/subnets/x"
 
 
 @pytest.fixture
@@ -36,51 +33,165 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.close()
 
 
-def template_of(world: World) -> list[dict[str, Any]]:
-    [group] = world.server.groups.values()
-    found: list[dict[str, Any]] = group["deployment"]["template"]["resources"]
+@pytest.fixture
+def compute(world: World) -> AzureCompute:
+    return world.compute()
+
+
+def _sent(world: World, kind: str) -> list[dict[str, Any]]:
+    """The resources of a kind in the one template that was sent."""
+    [group] = world.server.cloud.groups.values()
+    return [one for one in group.template["resources"] if one["type"].endswith(f"/{kind}")]
+
+
+def _machine(world: World) -> dict[str, Any]:
+    found: dict[str, Any] = _sent(world, "virtualMachines")[0]["properties"]
     return found
 
 
-def machine_of(world: World) -> dict[str, Any]:
-    found: dict[str, Any] = next(
-        one["properties"] for one in template_of(world) if one["type"].endswith("virtualMachines")
-    )
-    return found
+# --- a gang ---
 
 
-def test_gang_is_one_group_with_everything_in_it(world: World) -> None:
-    world.compute().create(world.request("a", 2, ports=("8080", "9000-9010")))
-    kinds = sorted(one["type"].rpartition("/")[2] for one in template_of(world))
-    assert kinds == [
-        *("networkInterfaces", "networkInterfaces", "networkSecurityGroups", "publicIPAddresses"),
-        *("publicIPAddresses", "virtualMachines", "virtualMachines", "virtualNetworks"),
-    ]
-    rules = next(one for one in template_of(world) if one["name"] == "firewall")["properties"][
-        "securityRules"
-    ]
-    assert [rule["properties"]["destinationPortRange"] for rule in rules] == ["8080", "9000-9010"]
-    assert {tuple(sorted(one["tags"])) for one in template_of(world)} == {
-        ("stix-cluster", "stix-deployment", "stix-intent")
+def test_gang_is_one_group_with_everything_in_it(world: World, compute: AzureCompute) -> None:
+    compute.create(world.request("a", 2))
+    expected = {
+        "virtualMachines": 2,
+        "networkInterfaces": 2,
+        "publicIPAddresses": 2,
+        "networkSecurityGroups": 1,
+        "virtualNetworks": 1,
     }
+    assert {kind: len(_sent(world, kind)) for kind in expected} == expected
+    [group] = world.server.cloud.groups.values()
+    assert len(group.template["resources"]) == sum(expected.values())
+    for resource in group.template["resources"]:
+        assert set(resource["tags"]) == {"stix-cluster", "stix-deployment", "stix-intent"}
+
+
+def test_gang_and_its_network_are_made_once_when_it_is_asked_again(
+    world: World, compute: AzureCompute
+) -> None:
+    ids = compute.create(world.request("a", 2))
+    await_states(compute, world, ids, MachineState.RUNNING)
+    before = world.server.cloud.groups[ids[0].partition("/")[0]].others.copy()
+    assert world.compute().create(world.request("a", 2)) == ids
+    assert world.server.cloud.deployments == 1
+    assert world.server.cloud.groups[ids[0].partition("/")[0]].others == before
+
+
+def test_gang_is_deployed_when_only_its_group_was_made(world: World, compute: AzureCompute) -> None:
+    world.refuse("InternalServerError")
+    with pytest.raises(UnavailableError, match="did not say what became of it"):
+        compute.create(world.request("a", 2))
+    [group] = world.server.cloud.groups.values()
+    assert group.deployment is None
+    ids = compute.create(world.request("a", 2))
+    await_states(compute, world, ids, MachineState.RUNNING)
+
+
+def test_gang_is_another_when_its_disk_is(world: World, compute: AzureCompute) -> None:
+    compute.create(world.request("a", disk_tier="low"))
+    with pytest.raises(InvalidRequestError, match="token"):
+        compute.create(world.request("a", disk_tier="high"))
+
+
+def test_ports_are_open_to_the_world_and_nothing_else_is(world: World, compute: AzureCompute) -> None:
+    compute.create(world.request("a", ports=("8080", "9000-9010")))
+    [firewall] = _sent(world, "networkSecurityGroups")
+    rules = [rule["properties"] for rule in firewall["properties"]["securityRules"]]
+    assert [rule["destinationPortRange"] for rule in rules] == ["8080", "9000-9010"]
+    assert {(rule["access"], rule["direction"], rule["protocol"]) for rule in rules} == {
+        ("Allow", "Inbound", "Tcp")
+    }
+    assert len({rule["priority"] for rule in rules}) == 2
+    interfaces = [one["properties"]["networkSecurityGroup"] for one in _sent(world, "networkInterfaces")]
+    assert interfaces == [{"id": "[resourceId('Microsoft.Network/networkSecurityGroups', 'firewall')]"}]
+
+
+def test_no_port_is_open_when_none_is_asked(world: World, compute: AzureCompute) -> None:
+    compute.create(world.request("a"))
+    [firewall] = _sent(world, "networkSecurityGroups")
+    assert firewall["properties"]["securityRules"] == []
 
 
 def test_subnet_of_the_settings_is_used_without_a_network_of_ours(world: World) -> None:
-    subnet = "/subscriptions/s/resourceGroups/net/providers/Microsoft.Network/virtualNetworks/v/subnets/x"
-    compute = world.compute(subnet_ids={"eastus": subnet}, public_addresses=False)
-    compute.create(world.request("a"))
-    assert {one["type"].rpartition("/")[2] for one in template_of(world)} == {
-        *("networkInterfaces", "networkSecurityGroups", "virtualMachines")
-    }
-    interface = next(one for one in template_of(world) if one["type"].endswith("networkInterfaces"))
-    assert interface["properties"]["ipConfigurations"][0]["properties"]["subnet"]["id"] == subnet
+    compute = world.compute(subnet_ids={"eastus": SUBNET}, public_addresses=False)
+    ids = compute.create(world.request("a", 2))
+    assert not _sent(world, "virtualNetworks")
+    assert not _sent(world, "publicIPAddresses")
+    [main] = _sent(world, "networkInterfaces")[0]["properties"]["ipConfigurations"]
+    assert main["properties"]["subnet"] == {"id": SUBNET}
+    machines = await_states(compute, world, ids, MachineState.RUNNING)
+    assert all(machine.address.startswith("172.16.") for machine in machines)
+    assert {machine.public_address for machine in machines} == {""}
 
 
-def test_spot_machine_is_deleted_when_it_is_evicted_and_costs_no_more_than_on_demand(world: World) -> None:
-    world.compute().create(world.request("a", spot=True))
-    machine = machine_of(world)
+def test_machines_without_a_way_out_are_refused_by_the_settings_name(world: World) -> None:
+    compute = world.compute(subnet_ids={"westeurope": SUBNET}, public_addresses=False)
+    with pytest.raises(InvalidRequestError, match=r"clouds\.azure\.subnet_ids.*eastus") as refusal:
+        compute.create(world.request("a"))
+    assert "clouds.azure.public_addresses" in refusal.value.hint
+    assert world.leftovers() == []
+
+
+@pytest.mark.parametrize("zone", ["eastus-2", "2"])
+def test_zone_of_the_offer_is_kept(world: World, compute: AzureCompute, zone: str) -> None:
+    ids = compute.create(world.request("a", 2, zone=zone))
+    machines = await_states(compute, world, ids, MachineState.RUNNING)
+    assert {machine.zone for machine in machines} == {"eastus-2"}
+    assert all(one["zones"] == ["2"] for one in _sent(world, "publicIPAddresses"))
+
+
+def test_more_machines_than_a_deployment_holds_are_refused(world: World, compute: AzureCompute) -> None:
+    with pytest.raises(InvalidRequestError, match="250"):
+        compute.create(world.request("a", 251))
+    assert refused(template.gang_template(world.request("a", 250), from_config({}))) is None
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [{"a/b": "x"}, {"name": "x" * 257}, {"Team": "a", "team": "b"}, {f"l{n}": "" for n in range(45)}],
+    ids=["name", "value", "capitals", "number"],
+)
+def test_labels_that_cannot_be_tags_are_refused_by_name(
+    world: World, compute: AzureCompute, labels: dict[str, str]
+) -> None:
+    with pytest.raises(InvalidRequestError, match=r"resources\.labels"):
+        compute.create(world.request("a", tags=labels))
+    assert world.leftovers() == []
+
+
+def test_as_many_labels_as_fit_are_kept(world: World, compute: AzureCompute) -> None:
+    ids = compute.create(world.request("a", tags={f"l{n}": "x" * 256 for n in range(44)}))
+    [machine] = compute.describe(world.place, ids)
+    assert len(machine.tags) == 47
+
+
+# --- machines ---
+
+
+def test_spot_machine_is_deleted_when_it_is_evicted_and_costs_no_more_than_on_demand(
+    world: World, compute: AzureCompute
+) -> None:
+    compute.create(world.request("a", spot=True))
+    machine = _machine(world)
     assert (machine["priority"], machine["evictionPolicy"]) == ("Spot", "Delete")
     assert machine["billingProfile"] == {"maxPrice": -1}
+
+
+def test_ordinary_machine_has_no_priority(world: World, compute: AzureCompute) -> None:
+    compute.create(world.request("a"))
+    assert not {"priority", "evictionPolicy", "billingProfile"} & _machine(world).keys()
+
+
+def test_rest_of_a_gang_runs_on_when_one_is_evicted(world: World, compute: AzureCompute) -> None:
+    ids = compute.create(world.request("a", 3, spot=True))
+    await_states(compute, world, ids, MachineState.RUNNING)
+    world.preempt(ids[1])
+    machines = compute.describe(world.place, ids)
+    assert [machine.preempted for machine in machines] == [False, True, False]
+    assert "Evicted" in machines[1].reason
+    assert {one.id for one in compute.list_tagged(world.place, "dep")} == {ids[0], ids[2]}
 
 
 @pytest.mark.parametrize(
@@ -91,10 +202,13 @@ def test_spot_machine_is_deleted_when_it_is_evicted_and_costs_no_more_than_on_de
         ("Standard_D2s_v5", "low", "Standard_LRS"),
     ],
 )
-def test_disk_is_what_tier_and_size_allow(world: World, size: str, tier: str, expected: str) -> None:
-    world.compute().create(world.request("a", instance_type=size, disk_tier=tier, disk_size_gib=64))
-    disk = machine_of(world)["storageProfile"]["osDisk"]
+def test_disk_is_what_tier_and_size_allow_and_goes_with_its_machine(
+    world: World, compute: AzureCompute, size: str, tier: str, expected: str
+) -> None:
+    compute.create(world.request("a", instance_type=size, disk_tier=tier, disk_size_gib=64))
+    disk = _machine(world)["storageProfile"]["osDisk"]
     assert (disk["managedDisk"]["storageAccountType"], disk["diskSizeGB"]) == (expected, 64)
+    assert disk["deleteOption"] == "Delete"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +216,8 @@ def test_disk_is_what_tier_and_size_allow(world: World, size: str, tier: str, ex
     [
         ({}, "", {"offer": "ubuntu-24_04-lts", "sku": "server"}),
         ({"instance_type": "Standard_D2ps_v5"}, "", {"sku": "server-arm64"}),
+        ({"instance_type": "Standard_D2_v3"}, "", {"sku": "server-gen1"}),
+        ({"instance_type": "Standard_D2_v5"}, "", {"sku": "server"}),
         ({"accelerator": "A100", "accelerator_count": 1}, "", {"offer": "ubuntu-hpc"}),
         ({}, "docker:me/mine", {"sku": "server"}),
         ({}, "a:b:c:1.0", {"publisher": "a", "version": "1.0"}),
@@ -109,127 +225,49 @@ def test_disk_is_what_tier_and_size_allow(world: World, size: str, tier: str, ex
     ],
 )
 def test_image_is_the_tasks_or_fits_the_machine(
-    world: World, offer: dict[str, Any], image: str, expected: dict[str, str]
+    world: World, compute: AzureCompute, offer: dict[str, Any], image: str, expected: dict[str, str]
 ) -> None:
-    world.compute().create(world.request("a", image=image, **offer))
-    found = machine_of(world)["storageProfile"]["imageReference"]
-    assert expected.items() <= found.items()
+    compute.create(world.request("a", image=image, **offer))
+    assert expected.items() <= _machine(world)["storageProfile"]["imageReference"].items()
 
 
-def test_image_that_azure_cannot_have_is_refused_by_name(world: World) -> None:
-    with pytest.raises(InvalidRequestError, match=r"resources\.image_id: 'ami-1'"):
-        world.compute().create(world.request("a", image="ami-1"))
+def test_image_of_the_settings_is_for_every_region(world: World) -> None:
+    compute = world.compute(image="mine:mine:mine:1", accelerated_image=SUBNET)
+    compute.create(world.request("a", region="westeurope"))
+    assert _machine(world)["storageProfile"]["imageReference"]["publisher"] == "mine"
+    [virtual] = _sent(world, "virtualMachines")
+    assert virtual["location"] == "westeurope"
+
+
+def test_image_that_azure_cannot_have_is_refused_by_name(world: World, compute: AzureCompute) -> None:
+    with pytest.raises(InvalidRequestError, match=r"resources\.image_id: 'ami-1'") as refusal:
+        compute.create(world.request("a", image="ami-1"))
+    assert "publisher:offer:sku:version" in refusal.value.hint
     assert world.leftovers() == []
 
 
-def test_boot_script_and_a_key_are_given(world: World) -> None:
-    world.compute().create(world.request("a"))
-    profile = machine_of(world)["osProfile"]
-    assert base64.b64decode(profile["customData"]).startswith(b"#!/bin/sh")
-    [key] = profile["linuxConfiguration"]["ssh"]["publicKeys"]
+def test_size_for_confidential_machines_is_passed_over(world: World, compute: AzureCompute) -> None:
+    with pytest.raises(NoCapacityError, match="confidential"):
+        compute.create(world.request("a", instance_type="Standard_DC2ads_v5"))
+    assert world.leftovers() == []
+
+
+def test_machine_boots_the_agent_that_it_was_given(world: World, compute: AzureCompute) -> None:
+    compute.create(world.request("a"))
+    profile = _machine(world)["osProfile"]
+    script = base64.b64decode(profile["customData"])
+    assert script.startswith(b"#!/bin/sh")
+    assert f"sha={'f' * 64}".encode() in script
+    assert len(script) <= MOST_BYTES <= 65_535
+
+
+def test_nobody_can_log_in_unless_a_key_is_named(world: World, compute: AzureCompute) -> None:
+    compute.create(world.request("a"))
+    linux = _machine(world)["osProfile"]["linuxConfiguration"]
+    assert linux["disablePasswordAuthentication"] is True
+    [key] = linux["ssh"]["publicKeys"]
     assert key["keyData"].startswith("ssh-rsa ")
-
-
-def test_single_machine_waits_to_be_ended_while_its_gang_is_being_made(world: World) -> None:
-    compute = world.compute()
-    ids = compute.create(world.request("a", 2))
-    with pytest.raises(NotYetTerminatedError):
-        compute.terminate(world.place, ids[:1])
-    compute.terminate(world.place, ids)
-    await_states(compute, world, ids, MachineState.TERMINATED)
-    assert world.leftovers() == []
-
-
-def test_role_allows_every_call_that_is_made(world: World) -> None:
-    compute = world.compute()
-    ids = compute.create(world.request("a", 2, ports=("80",)))
-    await_states(compute, world, ids, MachineState.RUNNING)
-    compute.stop(world.place, ids)
-    await_states(compute, world, ids, MachineState.STOPPED)
-    compute.start(world.place, ids)
-    await_states(compute, world, ids, MachineState.RUNNING)
-    compute.quotas(world.place)
-    compute.identity()
-    compute.terminate(world.place, ids[:1])
-    compute.terminate(world.place, ids)
-    text = resources.files("stix.clouds.azure").joinpath("role.json").read_text(encoding="utf-8")
-    allowed = set(json.loads(text)["Actions"])
-    assert set(world.server.calls) <= allowed
-    # The rest is what Azure checks while it carries the template out.
-    others = {action for action in allowed - set(world.server.calls) if action.endswith("/read")}
-    assert others == {"Microsoft.Resources/deployments/operationstatuses/read"}
-
-
-@pytest.mark.parametrize(
-    ("size", "family"),
-    [
-        ("Standard_D2s_v5", "standardDSv5Family"),
-        ("Standard_NC24ads_A100_v4", "standardNCADSA100v4Family"),
-        ("Standard_B2s", "standardBSFamily"),
-        ("Standard_E4-2ds_v5", "standardEDSv5Family"),
-    ],
-)
-def test_family_follows_from_the_size(size: str, family: str) -> None:
-    assert family_of(size) == family
-
-
-def test_features_are_read_from_the_size() -> None:
-    assert is_arm("Standard_D4ps_v5")
-    assert not is_arm("Standard_D4s_v5")
-    assert has_premium_disks("Standard_NC24ads_A100_v4")
-    assert not has_premium_disks("Standard_D4_v5")
-
-
-def test_innermost_error_is_told() -> None:
-    inner = json.dumps({"error": {"code": "ZonalAllocationFailed", "message": "no room"}})
-    wrapped = {"code": "DeploymentFailed", "details": [{"code": "Conflict", "message": inner}]}
-    assert leaf_of(wrapped) == ("ZonalAllocationFailed", "no room")
-    assert isinstance(refusal("OperationNotAllowed", "the machine is stopped"), InvalidRequestError)
-
-
-def test_endpoint_that_does_not_answer_is_unavailable(world: World) -> None:
-    with pytest.raises(UnavailableError, match="cannot be reached"):
-        world.compute(endpoint_url="https://127.0.0.1:9").identity()
-
-
-def test_certificate_of_somebody_else_is_not_trusted(world: World) -> None:
-    config = {**world.server.config(), "ca_file": ""}
-    with pytest.raises((UnavailableError, CredentialsError)):
-        connect(config, deployment="dep", clock=SystemClock()).identity()
-
-
-def test_subscription_is_asked_for_when_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AZURE_SUBSCRIPTION_ID", raising=False)
-    with pytest.raises(CredentialsError, match="subscription") as refused:
-        connect({}, deployment="dep", clock=SystemClock())
-    assert "clouds.azure.subscription_id" in refused.value.hint
-
-
-@pytest.mark.parametrize(
-    ("config", "field"),
-    [
-        ({"subscription": "x"}, "clouds.azure.subscription"),
-        ({"client_id": "x"}, "clouds.azure.tenant_id"),
-        ({"client_secret": 5}, "clouds.azure.client_secret"),
-    ],
-)
-def test_wrong_setting_is_named_and_no_secret_repeated(config: dict[str, Any], field: str) -> None:
-    with pytest.raises(InvalidInputError, match=field) as refused:
-        check_config("azure", config)
-    assert "5" not in str(refused.value.message).replace("s5", "")
-
-
-def test_credentials_are_found_where_azures_tools_find_them(tmp_path: Path) -> None:
-    assert FACTS.find_credentials({}, str(tmp_path)) == ""
-    principal = {"AZURE_CLIENT_ID": "a", "AZURE_TENANT_ID": "b"}
-    assert "AZURE_CLIENT_ID" in FACTS.find_credentials(principal, str(tmp_path))
-    (tmp_path / ".azure").mkdir()
-    (tmp_path / ".azure" / "azureProfile.json").write_text("{}")
-    assert FACTS.find_credentials({}, str(tmp_path)).endswith("azureProfile.json")
-
-
-def test_shapes_find_a_field_that_azure_does_not_know() -> None:
-    import azure.mgmt.compute.models as models
-
-    wrong = {"properties": {"hardwareProfile": {"vmSize": "x", "vmsize": "y"}}}
-    assert unknown_fields(models.VirtualMachine, wrong) == [".properties.hardwareProfile.vmsize"]
+    world.server.cloud.groups.clear()
+    world.compute(ssh_public_key="ssh-ed25519 AAAA me").create(world.request("b"))
+    [key] = _machine(world)["osProfile"]["linuxConfiguration"]["ssh"]["publicKeys"]
+    assert key["keyData"] == "ssh-ed25519 AAAA me"

@@ -13,7 +13,8 @@ from stix.clouds.azure.errors import REFUSALS
 from stix.model.errors import ProviderError
 from stix.model.offer import Offer
 from stix.ports.compute import AgentSource, GangRequest, Place
-from tests.providers.azure.server import SUBSCRIPTION, AzureServer
+from tests.providers.azure.server import AzureServer
+from tests.providers.azure.state import Group
 from tests.providers.faults import Kind
 
 REGION = "eastus"
@@ -65,7 +66,7 @@ class World:
         return self.request(token, 3)
 
     def capacity(self, machines: int) -> None:
-        self.server.room = machines
+        self.server.cloud.room = machines
 
     def refuse(self, code: str) -> None:
         self.server.refuse(code)
@@ -82,36 +83,24 @@ class World:
         self.server.faults.add(Kind.TWICE, "deploy")
 
     def short_pages(self, size: int) -> None:
-        self.server.page_size = size
+        self.server.routes.page_size = size
 
     def add_machines(self, count: int, *, deployment: str) -> None:
         """In groups of five."""
         for start in range(0, count, 5):
             here = min(5, count - start)
             name = "stix-" + hashlib.sha256(f"{deployment} {start}".encode()).hexdigest()[:32]
-            base = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}"
-            vms = {
-                f"node-{index}": {
-                    "id": f"{base}/providers/Microsoft.Compute/virtualMachines/node-{index}",
+            tags = {"stix-deployment": deployment, "stix-intent": "x", "stix-azure-count": str(here)}
+            group = self.server.cloud.groups[name] = Group(name, REGION, tags)
+            for index in range(here):
+                group.vms[f"node-{index}"] = {
+                    "id": f"{group.id}/providers/Microsoft.Compute/virtualMachines/node-{index}",
                     "name": f"node-{index}",
                     "location": REGION,
                     "properties": {"provisioningState": "Succeeded"},
                     "power": "running",
+                    "failed": "",
                 }
-                for index in range(here)
-            }
-            self.server.groups[name] = {
-                "id": base,
-                "name": name,
-                "type": "Microsoft.Resources/resourceGroups",
-                "location": REGION,
-                "tags": {"stix-deployment": deployment, "stix-intent": "x", "stix-azure-count": str(here)},
-                "properties": {"provisioningState": "Succeeded"},
-                "deployment": None,
-                "vms": vms,
-                "others": {},
-                "disks": set(),
-            }
 
     def preempt(self, machine_id: str) -> None:
         self.server.preempt(machine_id)
@@ -121,10 +110,10 @@ class World:
 
     def disks(self, machine_id: str) -> set[str]:
         group, _, name = machine_id.partition("/")
-        return {disk for disk in self.server.groups[group]["disks"] if disk == f"{group}-{name}-osdisk"}
+        return {disk for disk in self.server.cloud.groups[group].disks if disk == f"{name}-osdisk"}
 
     def leftovers(self) -> list[str]:
-        return sorted(self.server.groups)
+        return sorted(self.server.cloud.groups)
 
     def settle(self) -> None:
         self.server.settle()

@@ -24,7 +24,7 @@ from tests.integration.control_plane_double import ControlPlane, eventually
 from tests.providers.hosts import Host
 
 AZURE = (
-    '{"compute": {"resourceGroupName": "stix-abc", "name": "stix-abc-0"}, "network": {"interface": [{"ipv4":'
+    '{"compute": {"resourceGroupName": "STIX-abc", "name": "stix-abc-0"}, "network": {"interface": [{"ipv4":'
     ' {"ipAddress": [{"privateIpAddress": "127.0.0.1"}]}}]}}'
 )
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]

@@ -25,7 +25,7 @@ _WHO = {
     "azure": """\
     me = json.loads(ask("/metadata/instance?api-version=2021-02-01", Metadata="true"))
     ip = me["network"]["interface"][0]["ipv4"]["ipAddress"][0]["privateIpAddress"]
-    return me["compute"]["resourceGroupName"] + "/" + me["compute"]["name"], ip""",
+    return (me["compute"]["resourceGroupName"] + "/" + me["compute"]["name"]).lower(), ip""",
 }
 """How a machine learns its id and its private address from its cloud's metadata service."""
 _TOLD = '    raise KeyError("STIX_MACHINE_ID")'

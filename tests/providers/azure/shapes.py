@@ -1,67 +1,99 @@
-"""Whether JSON has only the fields that Azure's API describes: as the SDK's generated models know them."""
+"""Whether JSON is what Azure's API describes: the SDK's models are generated from that description."""
 
 from __future__ import annotations
 
-import importlib
+import enum
+import sys
 import types
 import typing
+from datetime import datetime
+from functools import cache
 from typing import Any
 
-__all__ = ["unknown_fields"]
+__all__ = ["violations"]
 
 
-def unknown_fields(model: Any, body: Any, path: str = "") -> list[str]:
-    """Paths of fields that the model does not have, all the way down."""
-    model = _inner(model)
-    if isinstance(body, list):
-        return [one for item in body for one in unknown_fields(model, item, path + "[]")]
-    if not isinstance(body, dict) or not hasattr(model, "_attr_to_rest_field"):
-        return []
-    model()  # fields are known after the first instance
-    fields = {field._rest_name: field for field in model._attr_to_rest_field.values()}
-    by_rest = {field._rest_name: _hint(model, name) for name, field in model._attr_to_rest_field.items()}
-    found: list[str] = []
-    for name, value in body.items():
-        if name not in fields:
-            found.append(f"{path}.{name}")
+def violations(model: Any, body: Any, *, sent: bool = False, path: str = "") -> list[str]:
+    """What of ``body`` the model does not allow, all the way down: unknown fields, values of another type or
+    outside of an enumeration, required fields that are absent, and, where it was ``sent``, fields that only
+    Azure writes."""
+    if not isinstance(body, dict):
+        return [f"{path}: {body!r} is no {model.__name__}"]
+    fields = _fields(model)
+    found = [f"{path}.{name}: unknown" for name in body if name not in fields]
+    for name, (hint, read_only) in fields.items():
+        at = f"{path}.{name}"
+        if name not in body:
+            if not read_only and type(None) not in typing.get_args(hint):
+                found.append(f"{at}: required")
+        elif sent and read_only:
+            found.append(f"{at}: only Azure writes it")
         else:
-            found += unknown_fields(by_rest[name], value, f"{path}.{name}")
+            found += _value(hint, body[name], sent, at)
     return found
 
 
-def _inner(hint: Any) -> Any:
-    """The model in ``Optional[list[Model]]`` and the like."""
-    while True:
-        arguments = [one for one in typing.get_args(hint) if one is not type(None) and one is not str]
-        origin = typing.get_origin(hint)
-        if origin in (typing.Union, types.UnionType) or origin is list:
-            hint = arguments[0] if arguments else str
-        elif origin is not None:
-            return str  # a mapping: its keys are free
-        else:
-            return hint
+_OUTDATED = ("VirtualMachineSizeTypes",)
+"""Enumerations that Azure's description itself calls deprecated: they lack what is new."""
 
 
-def _hint(model: Any, name: str) -> Any:
-    """The type of a field: its annotation, in the words of the module that its class is from."""
-    for base in model.__mro__:
-        written = vars(base).get("__annotations__", {}).get(name)
-        if written is not None:
-            module = importlib.import_module(base.__module__)
-            package = importlib.import_module(base.__module__.rpartition(".")[0])
-            names = {**vars(typing), **vars(module), "_models": package}
-            return _resolved(eval(written, names) if isinstance(written, str) else written, names)
-    return str
+@cache
+def _fields(model: Any) -> dict[str, tuple[Any, bool]]:
+    """By the name in JSON: the type, and whether only Azure writes it. Raises TypeError for another class."""
+    model()  # fields are known after the first instance
+    if not hasattr(model, "_attr_to_rest_field"):
+        raise TypeError(f"{model} is no generated model")
+    package = sys.modules[model.__module__.rpartition(".")[0]]
+    hints = typing.get_type_hints(model, localns={"_models": package, "_types": package})
+    return {
+        field._rest_name: (hints[attribute], field._visibility == ["read"])
+        for attribute, field in model._attr_to_rest_field.items()
+    }
 
 
-def _resolved(hint: Any, names: dict[str, Any]) -> Any:
-    """With the names that stand as strings inside of ``Optional[...]`` and the like."""
-    if isinstance(hint, typing.ForwardRef):
-        return _resolved(eval(hint.__forward_arg__, names), names)
-    arguments = typing.get_args(hint)
-    if not arguments or typing.get_origin(hint) not in (typing.Union, types.UnionType, list):
-        return hint
-    resolved = tuple(
-        _resolved(one if not isinstance(one, str) else eval(one, names), names) for one in arguments
-    )
-    return list[resolved[0]] if typing.get_origin(hint) is list else typing.Union[resolved]  # type: ignore[valid-type]
+def _value(hint: Any, value: Any, sent: bool, path: str) -> list[str]:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _one_of([one for one in arguments if one is not type(None)], value, sent, path)
+    if origin is typing.Literal:
+        return [] if value in arguments else [f"{path}: {value!r} is none of {arguments}"]
+    if origin is list:
+        if not isinstance(value, list):
+            return [f"{path}: {value!r} is no list"]
+        return [one for item in value for one in _value(arguments[0], item, sent, f"{path}[]")]
+    if origin is not None:  # a mapping: its keys are free
+        if not isinstance(value, dict):
+            return [f"{path}: {value!r} is no mapping"]
+        return [
+            one for key, item in value.items() for one in _value(arguments[1], item, sent, f"{path}.{key}")
+        ]
+    if hint is Any:
+        return []
+    if isinstance(hint, type) and hasattr(hint, "_is_model"):
+        return violations(hint, value, sent=sent, path=path)
+    return [] if _is_plain(hint, value) else [f"{path}: {value!r} is no {hint.__name__}"]
+
+
+def _one_of(hints: list[Any], value: Any, sent: bool, path: str) -> list[str]:
+    """An enumeration stands beside ``str`` in the models, since Azure may add to it: it is taken as it is."""
+    if any(getattr(one, "__name__", "") in _OUTDATED for one in hints):
+        return [] if isinstance(value, str) else [f"{path}: {value!r} is no text"]
+    enums = [one for one in hints if isinstance(one, type) and issubclass(one, enum.Enum)]
+    if enums:
+        known = {member.value for one in enums for member in one}
+        return [] if value in known else [f"{path}: {value!r} is none of {sorted(known)}"]
+    tried = [_value(one, value, sent, path) for one in hints]
+    return min(tried, key=len)
+
+
+def _is_plain(hint: Any, value: Any) -> bool:
+    if hint is datetime:
+        try:
+            return datetime.fromisoformat(value) is not None
+        except (TypeError, ValueError):
+            return False
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from stix.clouds.azure.facts import profile_path
 from stix.clouds.azure.settings import AzureCloud
 from stix.model.errors import CredentialsError
 
@@ -22,11 +26,15 @@ class Clients:
 
     def __init__(self, settings: AzureCloud, environ: Mapping[str, str]) -> None:
         self._settings = settings
-        self.subscription_id = settings.subscription_id or environ.get("AZURE_SUBSCRIPTION_ID", "")
+        self.subscription_id = (
+            settings.subscription_id
+            or environ.get("AZURE_SUBSCRIPTION_ID", "")
+            or _active_subscription(environ)
+        )
         if not self.subscription_id:
             raise CredentialsError(
                 "No Azure subscription is named.",
-                hint="Set clouds.azure.subscription_id or AZURE_SUBSCRIPTION_ID (`az account show`).",
+                hint="Set clouds.azure.subscription_id or AZURE_SUBSCRIPTION_ID, or use `az account set`.",
                 provider_code="NoSubscription",
             )
         self._lock = threading.RLock()
@@ -108,6 +116,16 @@ class Clients:
             options |= {"authority": given.authority, "disable_instance_discovery": True}
         if given.client_secret:
             return azure.identity.ClientSecretCredential(
-                given.tenant_id, given.client_id, given.client_secret, **options
+                given.tenant_id, given.client_id, given.client_secret, retry_total=0, **options
             )
         return azure.identity.DefaultAzureCredential(**options)
+
+
+def _active_subscription(environ: Mapping[str, str]) -> str:
+    """The one that ``az account set`` chose; empty where there is none."""
+    try:
+        text = Path(profile_path(environ, os.path.expanduser("~"))).read_text(encoding="utf-8-sig")
+        known = json.loads(text)["subscriptions"]
+        return next((str(one["id"]) for one in known if one.get("isDefault")), "")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""

@@ -1,12 +1,12 @@
 """Azure's error codes, and what each means for whoever wants machines.
 
-Sources: "Common error codes for Azure Resource Manager", "Resolve errors for SKU not available", "Resource
-quota errors", "Allocation failures when you create or resize VMs" in Microsoft's documentation.
+Each group of codes names its page of Microsoft's documentation.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -26,19 +26,31 @@ from stix.model.errors import (
 __all__ = ["REFUSALS", "leaf_of", "refusal", "translated"]
 
 REFUSALS: Mapping[str, type[ProviderError]] = {
-    # No room for the size in the region or zone, or it is not sold there to this subscription.
+    # "Troubleshoot allocation failures when you create, restart, or resize VMs": no room for the size in the
+    # region or zone.
     "AllocationFailed": NoCapacityError,
     "OverconstrainedAllocationRequest": NoCapacityError,
     "OverconstrainedZonalAllocationRequest": NoCapacityError,
-    "SkuNotAvailable": NoCapacityError,
     "ZonalAllocationFailed": NoCapacityError,
+    # "Resolve errors for SKU not available": not sold there, or not to this subscription.
+    "SkuNotAvailable": NoCapacityError,
+    # "Common deployment errors": the subnet of the settings is full; or the attempt was refused before, which
+    # was not seen to arrive, and its group is going already.
     "SubnetIsFull": NoCapacityError,
-    # Limits of the subscription in a region, by family of sizes.
-    "QuotaExceeded": QuotaExceededError,
+    "ResourceGroupBeingDeleted": NoCapacityError,
+    # "Common deployment errors", "Resolve errors for RequestDisallowedByPolicy": the subscription may not use
+    # the region, by Azure's word or by a policy of its owner.
+    "LocationNotAvailableForResourceGroup": NoCapacityError,
+    "LocationNotAvailableForResourceType": NoCapacityError,
+    "RequestDisallowedByAzure": NoCapacityError,
+    "RequestDisallowedByPolicy": NoCapacityError,
+    # "Resolve errors for resource quotas": limits of the subscription in a region, by family of sizes.
     "OperationNotAllowed": QuotaExceededError,
-    "ResourceQuotaExceeded": QuotaExceededError,
     "PublicIPCountLimitReached": QuotaExceededError,
-    # The subscription, or who we are in it.
+    "QuotaExceeded": QuotaExceededError,
+    "ResourceQuotaExceeded": QuotaExceededError,
+    # "Common deployment errors", "Resolve errors for resource provider registration": the subscription, or
+    # who we are in it.
     "AuthenticationFailed": CredentialsError,
     "AuthorizationFailed": CredentialsError,
     "ExpiredAuthenticationToken": CredentialsError,
@@ -48,20 +60,27 @@ REFUSALS: Mapping[str, type[ProviderError]] = {
     "MissingSubscriptionRegistration": CredentialsError,
     "ReadOnlyDisabledSubscription": CredentialsError,
     "SubscriptionNotFound": CredentialsError,
-    # Above the rate limit.
-    "TooManyRequests": ThrottledError,
+    # "Understand how Azure Resource Manager throttles requests".
     "SubscriptionRequestsThrottled": ThrottledError,
-    # Asked wrongly: no other place would help.
+    "TooManyRequests": ThrottledError,
+    # "Common deployment errors": asked wrongly, no other place would help.
     "BadRequest": InvalidRequestError,
     "ImageNotFound": InvalidRequestError,
     "InvalidParameter": InvalidRequestError,
     "InvalidTemplate": InvalidRequestError,
-    "LocationNotAvailableForResourceType": InvalidRequestError,
     "PlatformImageNotFound": InvalidRequestError,
-    "RequestDisallowedByPolicy": InvalidRequestError,
-    "ResourceGroupBeingDeleted": InvalidRequestError,
 }
-_REGION = frozenset({"PublicIPCountLimitReached", "SubnetIsFull"})
+_BLOCKS = {
+    "LocationNotAvailableForResourceGroup": Blocks.REGION,
+    "LocationNotAvailableForResourceType": Blocks.REGION,
+    "PublicIPCountLimitReached": Blocks.REGION,
+    "RequestDisallowedByAzure": Blocks.REGION,
+    "RequestDisallowedByPolicy": Blocks.REGION,
+    "ResourceGroupBeingDeleted": Blocks.NOTHING,
+    "SubnetIsFull": Blocks.REGION,
+}
+# Said with the codes of wrong requests: the size cannot boot the image, another size might.
+_UNFIT_SIZE = re.compile(r"Hypervisor Generation|security type|CPU Architectures")
 _RETRY_SECONDS = 10.0
 _HINTS = {
     QuotaExceededError: "Ask Azure for more under Quotas in the portal.",
@@ -73,17 +92,18 @@ def refusal(code: str, words: str, status: int = 400, *, retry_after: float = _R
     """The error that an Azure code and its words mean."""
     text = f"{words.rstrip('.')} ({code})."
     kind = REFUSALS.get(code)
-    if kind is ThrottledError or (kind is None and status == 429):
+    if kind is ThrottledError or status == 429:
         return ThrottledError(text, retry_after=retry_after, provider_code=code)
     if code == "OperationNotAllowed" and "quota" not in words.lower():
         kind = InvalidRequestError  # also said of a machine in the wrong state
+    if kind is InvalidRequestError and _UNFIT_SIZE.search(words):
+        kind = NoCapacityError
     if kind is None:
         if status >= 500:
             return UnavailableError(f"Azure did not say what became of it: {text}")
         kind = CredentialsError if status in (401, 403) else InvalidRequestError
     make: Callable[..., StixError] = kind
-    blocks = Blocks.REGION if code in _REGION else None
-    return make(text, hint=_HINTS.get(kind, ""), blocks=blocks, provider_code=code)
+    return make(text, hint=_HINTS.get(kind, ""), blocks=_BLOCKS.get(code), provider_code=code)
 
 
 def leaf_of(error: Mapping[str, Any]) -> tuple[str, str]:

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from stix.clouds.azure.facts import has_premium_disks, is_arm
-from stix.clouds.azure.settings import AzureCloud
+from stix.clouds.azure.facts import has_premium_disks, is_arm, is_confidential, is_first_generation
+from stix.clouds.azure.settings import IMAGE_HINT, AzureCloud, is_image
 from stix.clouds.bootstrap import boot_script
-from stix.model.errors import InvalidRequestError
+from stix.model.errors import InvalidRequestError, NoCapacityError
 from stix.ports.compute import GangRequest
 
-__all__ = ["MOST_MACHINES", "address_of", "gang_template", "vm_name"]
+__all__ = ["MOST_MACHINES", "gang_template", "vm_name"]
 
 MOST_MACHINES = 250
 """In one deployment of at most 800 resources, and in one /24 of addresses."""
@@ -33,23 +33,24 @@ _DISKS = {
 _DISK_GIB = 256
 """As SkyPilot's default: CUDA images and a model fit."""
 _UBUNTU = "canonical:ubuntu-24_04-lts:{sku}:latest"
+# "Tag resources": limits of names and values. Three tags more are on the group.
+_MOST_TAGS, _LONGEST_VALUE, _NOT_IN_NAMES = 47, 256, frozenset("<>%&\\?/")
 
 
 def vm_name(index: int) -> str:
     return f"node-{index}"
 
 
-def address_of(index: int) -> str:
+def _address_of(index: int) -> str:
     """The private address, in a network of ours. Azure keeps the first four and the last of a subnet."""
     return f"10.44.0.{4 + index}"
 
 
 def gang_template(request: GangRequest, settings: AzureCloud) -> dict[str, Any]:
-    """Raises ``InvalidRequestError`` for more machines or another image than it can describe."""
-    offer = request.offer
-    if request.count > MOST_MACHINES:
-        raise InvalidRequestError(f"{request.count} machines are asked; Azure makes {MOST_MACHINES} at once.")
-    subnet = settings.subnet_ids.get(offer.region, "")
+    """Raises ``InvalidRequestError`` for what Azure would refuse anywhere: too many machines, wrong images or
+    labels; ``NoCapacityError`` for a size that needs more than an ordinary machine."""
+    subnet = settings.subnet_ids.get(request.offer.region, "")
+    _check(request, reached=bool(subnet) or settings.public_addresses)
     resources: list[dict[str, Any]] = [_firewall(request)]
     if not subnet:
         resources.append(_network(request))
@@ -63,6 +64,34 @@ def gang_template(request: GangRequest, settings: AzureCloud) -> dict[str, Any]:
         "contentVersion": "1.0.0.0",
         "resources": resources,
     }
+
+
+def _check(request: GangRequest, *, reached: bool) -> None:
+    offer = request.offer
+    if request.count > MOST_MACHINES:
+        raise InvalidRequestError(f"{request.count} machines are asked; Azure makes {MOST_MACHINES} at once.")
+    if is_confidential(offer.instance_type):
+        raise NoCapacityError(
+            f"{offer.instance_type} runs confidential machines only, which are not supported.",
+            provider_code="ConfidentialSize",
+        )
+    if not reached:
+        raise InvalidRequestError(
+            f"clouds.azure.subnet_ids: none is named for {offer.region}, and public addresses are off.",
+            hint="Name a subnet that has a way out, or set clouds.azure.public_addresses to true.",
+        )
+    for name, value in request.tags.items():
+        if _NOT_IN_NAMES & set(name) or len(value) > _LONGEST_VALUE:
+            raise InvalidRequestError(
+                f"resources.labels: {name!r}: {value!r} cannot be a tag of Azure.",
+                hint=f"Leave out {''.join(sorted(_NOT_IN_NAMES))}; a value has {_LONGEST_VALUE} characters.",
+            )
+    names = [name.lower() for name in request.tags]
+    if len(names) > _MOST_TAGS or len(set(names)) < len(names):
+        raise InvalidRequestError(
+            f"resources.labels: {len(names)} tags, or two that differ in capitals alone, do not fit Azure.",
+            hint=f"Use at most {_MOST_TAGS} of different names, Stix's own among them.",
+        )
 
 
 def _resource(
@@ -144,7 +173,7 @@ def _interface(request: GangRequest, index: int, subnet: str, *, public: bool) -
         where = {
             "subnet": {"id": _id(f"{_VNET}/subnets", "network", "nodes")},
             "privateIPAllocationMethod": "Static",
-            "privateIPAddress": address_of(index),
+            "privateIPAddress": _address_of(index),
         }
     if public:
         needs.append(_id(_IP, vm_name(index)))
@@ -204,19 +233,15 @@ def _zone(request: GangRequest) -> str:
 
 def _image(request: GangRequest, settings: AzureCloud) -> dict[str, Any]:
     own = "" if request.image.startswith("docker:") else request.image
-    offer = request.offer
-    sku = "server-arm64" if is_arm(offer.instance_type) else "server"
+    size = request.offer.instance_type
+    sku = "server-arm64" if is_arm(size) else "server-gen1" if is_first_generation(size) else "server"
     plain = settings.image or _UBUNTU.format(sku=sku)
-    image = own or (settings.accelerated_image if offer.accelerator else plain)
+    image = own or (settings.accelerated_image if request.offer.accelerator else plain)
+    if not is_image(image):
+        raise InvalidRequestError(f"resources.image_id: {image!r} is no image of Azure.", hint=IMAGE_HINT)
     if image.startswith("/"):
         return {"id": image}
-    parts = image.split(":")
-    if len(parts) != 4:
-        raise InvalidRequestError(
-            f"resources.image_id: {image!r} is no image of Azure.",
-            hint="Write publisher:offer:sku:version, or a resource id that begins with /subscriptions/.",
-        )
-    return dict(zip(("publisher", "offer", "sku", "version"), parts, strict=True))
+    return dict(zip(("publisher", "offer", "sku", "version"), image.split(":"), strict=True))
 
 
 @cache
