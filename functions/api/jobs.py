@@ -47,7 +47,7 @@ def add_routes(app: APIGatewayHttpResolver) -> None:
     def cancel(name: str) -> Response[str]:
         request = read_request(app, v1.CancelRequest)
         world = bootstrap()
-        cluster = submit.existing_cluster(world, user_of(app).workspace, name)
+        cluster = submit.own_cluster(world, user_of(app).workspace, name)
         jobs = cancel_jobs.cancel(world, cluster, request.job_ids, every=request.all)
         return answer({"jobs": [views.job_view(job) for job in jobs], "next": None})
 

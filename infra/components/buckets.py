@@ -16,8 +16,9 @@ _NO_ACCESS_LOGS = (
     " switched on for the account where an audit of reads is wanted."
 )
 
-_PASSING = ("jobs", "join")
-"""First parts of the keys of secrets that end with a job or a launch."""
+_PASSING = {"jobs": 30, "join": 30, "managed": 366}
+"""First parts of the keys of secrets that end with a job or a launch, and the days after which any that was
+forgotten goes. A managed job may wait and move for months."""
 
 
 class _PrivateBucket(Construct):
@@ -76,8 +77,8 @@ class SecretsBucket(_PrivateBucket):
 
     def __init__(self, scope: Construct, id: str) -> None:
         forgotten = [
-            s3.LifecycleRule(id=f"forgotten-{kind}", prefix=f"{kind}/", expiration=Duration.days(30))
-            for kind in _PASSING
+            s3.LifecycleRule(id=f"forgotten-{kind}", prefix=f"{kind}/", expiration=Duration.days(days))
+            for kind, days in _PASSING.items()
         ]
         super().__init__(scope, id, encryption=s3.BucketEncryption.KMS_MANAGED, rules=forgotten)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from stix.application.jobs import job_topic
 from stix.application.join_nodes import GoneError, tell_if_complete, tell_peers
+from stix.application.nudge_job import nudge
 from stix.application.records import (
     child_records,
     get_cluster,
@@ -32,7 +33,7 @@ from stix.model.status import ClusterStatus, JobStatus, NodeStatus, Wanted
 from stix.ports.state_store import Delete, Item, Key
 from stix.ports.surroundings import Event, connection_key
 
-__all__ = ["commands", "follow_key", "report"]
+__all__ = ["commands", "follow_key", "report", "take_notice"]
 
 _BATCH = 100
 _DEAD_MAN_SECONDS = 3600
@@ -75,7 +76,7 @@ def report(world: World, who: NodePrincipal, request: Mapping[str, Any]) -> dict
     ):
         autostop_now(world, cluster)
     if request.get("notice"):
-        _take_notice(world, who, request["notice"], now)
+        take_notice(world, who.workspace, who.cluster_id, who.rank, request["notice"])
     return {"report_seconds": world.limits.report_seconds, "wanted": str(cluster.wanted)}
 
 
@@ -100,21 +101,28 @@ def _take_facts(world: World, who: NodePrincipal, request: Mapping[str, Any], no
         tell_if_complete(world, who.workspace, who.cluster_id)
 
 
-def _take_notice(world: World, who: NodePrincipal, notice: Mapping[str, Any], now: float) -> None:
-    """The node's cloud is about to take it: said on the node and, the first time, on the bus."""
+def take_notice(world: World, workspace: str, cluster_id: str, rank: int, notice: Mapping[str, Any]) -> None:
+    """The node's cloud is about to take it: said on the node and, the first time, on the bus; a managed job
+    moves on at once."""
+    now = world.clock.now()
     words = (
         "its cloud is about to take it" if notice["kind"] == "preemption" else "its cloud may take it soon"
     )
     known: list[bool] = []
 
     def change(node: Node) -> Node | None:
-        known[:] = [node.reason == words]
-        return None if known[0] else node.changed(reason=words)
+        known[:] = [node.notice in (notice["kind"], "preemption")]
+        if known[0]:
+            return None
+        return node.changed(reason=words, notice=notice["kind"], notice_at=notice.get("at"))
 
-    update(world, Node, node_key(who.workspace, who.cluster_id, who.rank), change)
-    if known == [False]:
-        detail = {"rank": who.rank, "kind": notice["kind"], "at": notice.get("at")}
-        world.events.publish(Event("NodeNoticed", who.workspace, who.cluster_id, now, detail))
+    update(world, Node, node_key(workspace, cluster_id, rank), change)
+    if known != [False]:
+        return
+    detail = {"rank": rank, "kind": notice["kind"], "at": notice.get("at")}
+    world.events.publish(Event("NodeNoticed", workspace, cluster_id, now, detail))
+    if notice["kind"] == "preemption":
+        nudge(world, workspace, get_cluster(world, workspace, cluster_id).owner)
 
 
 def _take_job(world: World, who: NodePrincipal, entry: Mapping[str, Any], now: float) -> None:
@@ -150,6 +158,8 @@ def _take_job(world: World, who: NodePrincipal, entry: Mapping[str, Any], now: f
     if job.status is before[0]:
         return
     world.wake.wake(job_topic(who.cluster_id, job.id))
+    if job.status.terminal or job.status is JobStatus.RUNNING:
+        nudge(world, who.workspace, job.owner)
     if job.status.terminal:
         detail = {"job": job.id, "status": str(job.status), "reason": job.reason}
         world.events.publish(Event("JobEnded", who.workspace, who.cluster_id, now, detail))
@@ -243,6 +253,7 @@ def _job_spec(world: World, cluster: Cluster, job: Job) -> dict[str, Any]:
         "barrier_seconds": world.limits.barrier_seconds,
         "follow_until": job.follow_until,
         "submitted_at": job.submitted_at,
+        **({"managed": job.managed} if job.managed else {}),
     }
 
 

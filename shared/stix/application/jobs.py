@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stix.application.nudge_job import nudge
 from stix.application.records import job_key, update
 from stix.application.world import World
 from stix.model.container import run_options
@@ -102,9 +103,12 @@ def new_job(
     run_setup: bool,
     secrets_key: str,
     own_cpus: bool,
+    task_id: str = "",
+    owner: str = "",
+    managed: Mapping[str, Any] | None = None,
 ) -> Job:
     """A job as it is submitted. ``own_cpus``: the task's ``cpus`` are what this job holds (exec), not the
-    size of the machine (launch)."""
+    size of the machine (launch). ``task_id``, ``owner`` and ``managed`` are those of a managed job's run."""
     now = world.clock.now()
     accelerator = task.resources.accelerator
     cpus = task.resources.cpus.value if own_cpus and task.resources.cpus is not None else _DEFAULT_CPUS
@@ -129,11 +133,13 @@ def new_job(
         resources=shape if task.num_nodes == 1 else f"{task.num_nodes}x [{shape}]",
         submitted_at=now,
         due_at=now + JOB_CHECK_SECONDS,
-        task_id=f"stix-{stamp}_{name}_{job_id}",
+        task_id=task_id or f"stix-{stamp}_{name}_{job_id}",
         spec_key=spec_key,
         secrets_key=secrets_key,
         run_setup=run_setup,
         follow_until=now + 60 if follow else None,
+        owner=owner,
+        managed=dict(managed or {}),
     )
 
 
@@ -162,3 +168,4 @@ def end_job(world: World, job: Job, status: JobStatus, reason: str) -> None:
     world.wake.wake(job_topic(job.cluster_id, job.id))
     detail = {"job": job.id, "status": str(ended.status), "reason": ended.reason}
     world.events.publish(Event("JobEnded", job.workspace, job.cluster_id, now, detail))
+    nudge(world, job.workspace, job.owner)

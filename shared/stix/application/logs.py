@@ -7,6 +7,7 @@ from typing import Any
 
 from stix.application.agents import follow_key
 from stix.application.jobs import job_topic
+from stix.application.nudge_job import nudge
 from stix.application.records import child_records, job_key, load, log_key, put, update
 from stix.application.tokens import NodePrincipal
 from stix.application.uploads import upload_key
@@ -38,6 +39,11 @@ def ship(world: World, who: NodePrincipal, request: Mapping[str, Any]) -> dict[s
         entry["end"] = end
     for (job_id, rank), entry in merged.items():
         _extend_manifest(world, who, job_id, rank, entry)
+    for job_id in sorted({job_id for (job_id, _), entry in merged.items() if "end" in entry}):
+        # A managed job keeps its machines until the log is whole.
+        item = world.store.get(job_key(who.workspace, who.cluster_id, job_id))
+        if item is not None:
+            nudge(world, who.workspace, load(Job, item).owner)
     urls = []
     for want in request.get("wanted") or ():
         size = int(want["size"])

@@ -7,6 +7,7 @@ from stix.application.end_machines import end_intent, machines_of, open_intents
 from stix.application.jobs import end_job
 from stix.application.join_nodes import fail_waiting
 from stix.application.ledger import settle_entry
+from stix.application.nudge_job import nudge
 from stix.application.offering_health import record_failure
 from stix.application.operations import find_operation, finish
 from stix.application.records import (
@@ -56,6 +57,7 @@ def replace_lost(world: World, cluster: Cluster) -> None:
             code="node_lost",
         )
         finish(world, cluster.workspace, operation.id, OperationStatus.FAILED, error)
+        nudge(world, cluster.workspace, cluster.owner)
         return
     for intent in open_intents(world, cluster):
         end_intent(world, intent, why)

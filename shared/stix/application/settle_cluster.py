@@ -8,6 +8,7 @@ from stix.application.end_machines import can_stop, end_intent, machines_of, ope
 from stix.application.jobs import counter_key, end_job
 from stix.application.ledger import reopen_entry, settle_entry
 from stix.application.lost_machines import all_running, record_health, replace_lost
+from stix.application.nudge_job import nudge
 from stix.application.operations import announce_end, ended_operation, find_operation, finish, note
 from stix.application.records import (
     child_records,
@@ -137,6 +138,7 @@ def close(world: World, cluster: Cluster, *, reason: str) -> None:
             announce_end(world, operation)
         event = Event("ClusterEnded", cluster.workspace, cluster.id, now, {"name": cluster.name})
         world.events.publish(event)
+        nudge(world, cluster.workspace, cluster.owner)
         return
     raise ConflictError(f"{cluster.name} is being changed by others too often.", code="busy")
 

@@ -65,6 +65,7 @@ FUNCTIONS: Mapping[str, FunctionSize] = MappingProxyType(
         "provision": FunctionSize(8),
         "monitor": FunctionSize(2),
         "catalog": FunctionSize(2, 600.0),
+        "recover": FunctionSize(4),
     }
 )
 

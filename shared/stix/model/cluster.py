@@ -51,7 +51,8 @@ class Cluster(Record):
     ``rounds``: how often all offers were tried (``retry_until_up``); ``insisted``: an offer that was blocked
     was asked all the same; ``busy_since``: since when it waits for the outcome of others. ``boot_until``: by
     when the nodes must have joined. ``join_task_token``: the state machine task that waits for the last node;
-    ``failures``: runs in a row that ended badly.
+    ``failures``: runs in a row that ended badly. ``owner``: the managed job it was made for, empty where a
+    person made it.
     """
 
     kind: ClassVar[str] = "cluster"
@@ -64,6 +65,7 @@ class Cluster(Record):
     wanted: Wanted = Wanted.UP
     created_at: float
     user: str = ""
+    owner: str = ""
     num_nodes: int
     requested: dict[str, Any] = {}
     last_use: str = ""
@@ -96,7 +98,11 @@ class Cluster(Record):
 
 
 class Node(Record):
-    """One machine of a cluster, with its rank. ``token_hash``: SHA-256 of the node's bearer token."""
+    """One machine of a cluster, with its rank. ``token_hash``: SHA-256 of the node's bearer token.
+
+    ``notice``: what its cloud has said (``preemption``, ``rebalance``), ``notice_at``: when it goes, epoch
+    seconds, None where the cloud does not say.
+    """
 
     kind: ClassVar[str] = "node"
 
@@ -112,6 +118,8 @@ class Node(Record):
     peer_port: int = 0
     token_hash: str = ""
     facts: dict[str, Any] = {}
+    notice: str = ""
+    notice_at: float | None = None
 
 
 class Heartbeat(Record):

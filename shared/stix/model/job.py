@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -24,7 +24,8 @@ class Demand(BaseModel):
 
 class Job(Record):
     """``spec_key`` names the immutable document with scripts and environment in the object store;
-    ``secrets_key`` where its secrets are kept, empty for none."""
+    ``secrets_key`` where its secrets are kept, empty for none. ``owner`` is the managed job that it is a run
+    of, and ``managed`` what the agent is told of that."""
 
     kind: ClassVar[str] = "job"
 
@@ -48,6 +49,8 @@ class Job(Record):
     secrets_key: str = ""
     run_setup: bool = True
     follow_until: float | None = None
+    owner: str = ""
+    managed: dict[str, Any] = {}
     cancel_requested: bool = False
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stix.model.durations import Seconds, duration_text, parse_duration
 from stix.model.names import did_you_mean
 from stix.model.problems import Problem, refuse, refuse_all, shown
 from stix.model.quantities import number_text, parse_gigabytes
@@ -191,24 +192,32 @@ def parse_accelerator_args(value: Any) -> dict[str, Any]:
 @dataclass(frozen=True, slots=True)
 class JobRecovery:
     """How a managed job comes back: after a preemption by ``strategy``, after an error of its own at most
-    ``max_restarts_on_errors`` times, and always after one of ``recover_on_exit_codes``. ``others`` are
-    settings of strategies that are not ours."""
+    ``max_restarts_on_errors`` times, and always after one of ``recover_on_exit_codes``. ``changeover`` is the
+    longest that a loss takes from its work, ``checkpoint_interval`` how often its checkpoints are stored.
+    ``others`` are settings of strategies that are not ours."""
 
     strategy: str | None = None
     max_restarts_on_errors: int = 0
     recover_on_exit_codes: tuple[int, ...] = ()
     others: Mapping[str, Any] = field(default_factory=dict)
+    changeover: Seconds | None = None
+    checkpoint_interval: Seconds | None = None
 
     def to_config(self) -> dict[str, Any]:
         return {
             "strategy": self.strategy,
             "max_restarts_on_errors": self.max_restarts_on_errors,
             "recover_on_exit_codes": list(self.recover_on_exit_codes),
+            **{name: duration_text(value) for name in _LENGTHS if (value := getattr(self, name)) is not None},
             **self.others,
         }
 
 
-_strategy = choice("a recovery strategy", ("EAGER_NEXT_REGION", "FAILOVER", "none"))
+_LENGTHS = ("changeover", "checkpoint_interval")
+_strategy = choice(
+    "a recovery strategy",
+    ("EAGER_NEXT_REGION", "FAILOVER", "none", "late-uniform", "uniform", "uniform-plain", "greedy"),
+)
 _exit_code = whole(0, 255)
 _exit_codes = each(_exit_code, "exit codes", most=256)
 _JOB_RECOVERY = mapping(
@@ -219,20 +228,22 @@ _JOB_RECOVERY = mapping(
         "recover_on_exit_codes": lambda value: (
             _exit_codes(value) if isinstance(value, (list, tuple)) else (_exit_code(value),)
         ),
+        **dict.fromkeys(_LENGTHS, parse_duration),
     },
     others=True,
 )
 
 
 def parse_job_recovery(value: Any) -> JobRecovery | None:
-    """A strategy's name, or ``{strategy, max_restarts_on_errors, recover_on_exit_codes}``."""
+    """A strategy's name, or ``{strategy, max_restarts_on_errors, recover_on_exit_codes, changeover,
+    checkpoint_interval}``."""
     if value is None or isinstance(value, JobRecovery):
         return value
     if isinstance(value, Mapping):
         given = _JOB_RECOVERY(value)
         known = {
             name: given.pop(name)
-            for name in ("strategy", "max_restarts_on_errors", "recover_on_exit_codes")
+            for name in ("strategy", "max_restarts_on_errors", "recover_on_exit_codes", *_LENGTHS)
             if name in given
         }
         return JobRecovery(**known, others=given)

@@ -1,4 +1,4 @@
-"""What a task asks for that ``launch`` and ``exec`` cannot do yet. The one place that says so."""
+"""What a task asks for that cannot be run yet. The one place that says so."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from stix.model.task_secrets import SecretReference
 __all__ = ["check_runnable", "unsupported"]
 
 _TEXT = "not supported by `launch` yet."
+_JOB_TEXT = "not supported by `jobs launch` yet."
 
 # Fields of the task and of its resources that change what runs, or what it may cost. What only informs a plan
 # (estimated_duration, inputs, outputs) or only concerns managed jobs (job_recovery, priority, event_callback,
@@ -26,6 +27,10 @@ _TASK = {
     "volumes": "Remove it.",
     "volume_mounts": "Remove it.",
 }
+# What managed jobs do beyond a launch, and what of a launch they cannot do: a limit of one cluster's cost
+# would end the cluster, not the job.
+_OF_JOBS = frozenset({"depends_on", "deadline"})
+_NOT_OF_JOBS = {"max_cost": "Remove it; resources.max_hourly_cost bounds each machine."}
 _RESOURCES = {
     "accelerator_args": "Remove it.",
     "local_disk": "Remove it.",
@@ -35,43 +40,49 @@ _RESOURCES = {
 }
 
 
-def unsupported(task: Task) -> list[Problem]:
-    """One problem a field; empty for a task that can be launched."""
-    problems = [Problem((name,), _TEXT, hint) for name, hint in _TASK.items() if getattr(task, name)]
+def unsupported(task: Task, *, managed: bool = False) -> list[Problem]:
+    """One problem a field; empty for a task that can be launched, or run as a managed job."""
+    said = _JOB_TEXT if managed else _TEXT
+    fields = {**_TASK, **_NOT_OF_JOBS} if managed else _TASK
+    problems = [
+        Problem((name,), said, hint)
+        for name, hint in fields.items()
+        if getattr(task, name) and not (managed and name in _OF_JOBS)
+    ]
+    if managed and not task.run:
+        problems.append(Problem(("run",), "a managed job has something to run.", "Add run:."))
     settings = [(name, value) for name, value in task.config.items() if name != "docker" and value]
-    problems += [Problem(("config", name), _TEXT, "Remove it.") for name, _ in settings]
+    problems += [Problem(("config", name), said, "Remove it.") for name, _ in settings]
     if task.optimize != "cost":
-        problems.append(Problem(("optimize",), f'"{task.optimize}" is {_TEXT}', "Remove it."))
+        problems.append(Problem(("optimize",), f'"{task.optimize}" is {said}', "Remove it."))
     if isinstance(task.workdir, GitWorkdir):
-        problems.append(Problem(("workdir",), f"a git repository is {_TEXT}", "Clone it in setup."))
+        problems.append(Problem(("workdir",), f"a git repository is {said}", "Clone it in setup."))
     for name, secret in task.secrets.items():
         if isinstance(secret, SecretReference):
-            text = f"a reference to a managed secret is {_TEXT}"
+            text = f"a reference to a managed secret is {said}"
             problems.append(Problem(("secrets", name), text, f"Pass the value with --secret {name}=VALUE."))
     for target, source in task.file_mounts.items():
         if not isinstance(source, str) or is_url(source):
-            text = f"a bucket or URL is {_TEXT}"
+            text = f"a bucket or URL is {said}"
             problems.append(
                 Problem(("file_mounts", target), text, "Mount a local path, or fetch it in setup.")
             )
-    return problems + [one.below("resources") for one in _unsupported_resources(task)]
+    return problems + [one.below("resources") for one in _unsupported_resources(task, said)]
 
 
-def _unsupported_resources(task: Task) -> list[Problem]:
+def _unsupported_resources(task: Task, said: str) -> list[Problem]:
     resources = task.resources
-    problems = [
-        Problem((name,), _TEXT, hint) for name, hint in _RESOURCES.items() if getattr(resources, name)
-    ]
+    problems = [Problem((name,), said, hint) for name, hint in _RESOURCES.items() if getattr(resources, name)]
     if resources.accelerator is not None and not resources.accelerator.name:
-        text = f"an accelerator by its memory is {_TEXT}"
+        text = f"an accelerator by its memory is {said}"
         problems.append(Problem(("accelerators",), text, "Name one, such as A100-80GB."))
     if resources.autostop is not None and resources.autostop.hook is not None:
-        problems.append(Problem(("autostop", "hook"), _TEXT, "Remove it."))
+        problems.append(Problem(("autostop", "hook"), said, "Remove it."))
     return problems
 
 
-def check_runnable(task: Task) -> None:
+def check_runnable(task: Task, *, managed: bool = False) -> None:
     """Raises ``TaskError`` that names all that is not supported yet, and what cannot work in a container."""
-    problems = unsupported(task) + container_problems(task)
+    problems = unsupported(task, managed=managed) + container_problems(task)
     if problems:
         raise task_error(problems)

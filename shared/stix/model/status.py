@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["ClusterStatus", "IntentStatus", "JobStatus", "NodeStatus", "OperationStatus", "Wanted"]
+__all__ = [
+    "ClusterStatus",
+    "IntentStatus",
+    "JobStatus",
+    "ManagedJobStatus",
+    "NodeStatus",
+    "OperationStatus",
+    "Wanted",
+]
 
 
 class ClusterStatus(StrEnum):
@@ -56,6 +64,32 @@ class JobStatus(StrEnum):
 
 
 _JOB_ORDER = {status: order for order, status in enumerate(JobStatus)}
+
+
+class ManagedJobStatus(StrEnum):
+    """Of a managed job and of each of its tasks. SkyPilot's ``SUBMITTED`` (deprecated there) and
+    ``WINDING_DOWN`` (of its batch jobs) never occur here."""
+
+    PENDING = "PENDING"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    RECOVERING = "RECOVERING"
+    CANCELLING = "CANCELLING"
+    SUCCEEDED = "SUCCEEDED"
+    CANCELLED = "CANCELLED"
+    FAILED = "FAILED"
+    FAILED_SETUP = "FAILED_SETUP"
+    FAILED_PRECHECKS = "FAILED_PRECHECKS"
+    FAILED_NO_RESOURCE = "FAILED_NO_RESOURCE"
+    FAILED_CONTROLLER = "FAILED_CONTROLLER"
+
+    @property
+    def terminal(self) -> bool:
+        return self.failed or self in (ManagedJobStatus.SUCCEEDED, ManagedJobStatus.CANCELLED)
+
+    @property
+    def failed(self) -> bool:
+        return self.value.startswith("FAILED")
 
 
 class OperationStatus(StrEnum):

@@ -148,7 +148,7 @@ def read_request(app: APIGatewayHttpResolver, model: type[M]) -> M:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "the body"
-        secret = field.startswith("secrets")
+        secret = "secrets" in first["loc"]
         given = "" if secret or first["type"] == "missing" else f" (given: {first['input']!r:.80})"
         raise InvalidInputError(
             f"{field}: {first['msg']}{given}.",

@@ -1,0 +1,118 @@
+"""One bounded step of a managed job: look at what it has, decide, and act on it by launching or letting go.
+
+Every step is one conditional write of the job, with its events and, where it launches, with the new cluster.
+What it does besides (taking a cluster down, asking an agent to end a run) may be done twice. A job ends only
+after the table says of each of its clusters that it is to go.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from stix.application.advance_task import advance_task, end_run, let_go
+from stix.application.job_draft import Draft, find_job
+from stix.application.observe_run import cluster_and_job, log_is_whole
+from stix.application.records import managed_job_key, update
+from stix.application.want import begin
+from stix.application.world import World
+from stix.model.managed_job import ManagedJob
+from stix.model.status import ClusterStatus, ManagedJobStatus, Wanted
+from stix.ports.state_store import VersionConflictError
+
+__all__ = ["advance", "record_failure"]
+
+_STEPS = 40
+_SOON = 50
+"""Seconds: the sweep comes every minute; what is due earlier, the run that looked waits for."""
+_FIRST_RETRY, _LONGEST_RETRY = 10.0, 600.0
+
+
+def advance(world: World, workspace: str, number: int) -> dict[str, Any]:
+    """Step until there is nothing to do now.
+
+    ``outcome``: ENDED; SETTLED; SOON, where the next moment is less than a minute away, ``wait_seconds`` from
+    now; or BUSY, where others write the job all the time: it stays due. Raises the errors of the stores and
+    providers, to be tried again.
+    """
+    for _ in range(_STEPS):
+        job = find_job(world, workspace, number)
+        if job is None or job.status.terminal:
+            return {"outcome": "ENDED", "wait_seconds": 0}
+        try:
+            due_at = _step(world, job)
+        except VersionConflictError:
+            continue
+        if due_at is None:
+            continue
+        wait = math.ceil(due_at - world.clock.now())
+        soon = wait < _SOON
+        return {"outcome": "SOON" if soon else "SETTLED", "wait_seconds": max(wait, 1) if soon else 0}
+    return {"outcome": "BUSY", "wait_seconds": 0}
+
+
+def _step(world: World, job: ManagedJob) -> float | None:
+    """Take one step: when to look again, None for at once."""
+    draft = Draft(world, job)
+    _take_down(draft)
+    failed = any(task.status.failed for task in job.tasks)
+    if job.cancel_requested or failed:
+        _cancel_tasks(draft, "cancelled" if job.cancel_requested else "another task failed")
+    else:
+        for index in range(len(job.tasks)):
+            if advance_task(draft, index):
+                return None  # it launched, which wrote the step
+    draft.settle()
+    draft.commit()
+    ended = {task.index for task in job.tasks if task.status.terminal}
+    # A task that ended may let another begin, and what was let go may be taken down already.
+    more = any(one.status.terminal and one.index not in ended for one in draft.job.tasks)
+    more |= any(one.until <= draft.now for one in draft.job.leaving)
+    return None if more else draft.due_at
+
+
+def _take_down(draft: Draft) -> None:
+    """End the clusters that the job has moved on from, once their runs have ended and told all."""
+    world, kept = draft.world, []
+    for one in draft.job.leaving:
+        cluster, run = cluster_and_job(world, draft.job.workspace, one.cluster_id, one.cluster_job)
+        if cluster is None or cluster.ended or cluster.wanted is Wanted.ABSENT:
+            continue
+        over = run is None or (run.status.terminal and log_is_whole(world, run))
+        if over or draft.now >= one.until or cluster.status is not ClusterStatus.UP:
+            begin(world, cluster, "down", Wanted.ABSENT, one.reason)
+            continue
+        kept.append(one)
+        draft.look_at(one.until)
+    draft.change(leaving=tuple(kept))
+
+
+def _cancel_tasks(draft: Draft, reason: str) -> None:
+    """Ask the agents to end what runs, with their grace, and let its clusters go."""
+    for task in draft.job.tasks:
+        if task.status.terminal:
+            continue
+        if task.cluster_id:
+            cluster, run = cluster_and_job(
+                draft.world, draft.job.workspace, task.cluster_id, task.cluster_job
+            )
+            up = cluster is not None and cluster.status is ClusterStatus.UP
+            if cluster is not None and up and run is not None:
+                end_run(draft, cluster, run)
+            let_go(draft, task.index, reason, seconds=draft.job.cancel_grace if up else 0.0)
+        draft.end_task(task.index, ManagedJobStatus.CANCELLED, reason)
+
+
+def record_failure(world: World, workspace: str, number: int, failure: dict[str, Any]) -> dict[str, Any]:
+    """A step went wrong, however often it was tried: say so, and look again later."""
+    now = world.clock.now()
+    reason = f"{failure.get('Error', 'unknown error')}: {failure.get('Cause', '')}"[:500]
+
+    def change(job: ManagedJob) -> ManagedJob | None:
+        if job.status.terminal:
+            return None
+        wait = min(_LONGEST_RETRY, _FIRST_RETRY * 2 ** min(job.failures, 10))
+        return job.changed(failures=job.failures + 1, due_at=now + wait, reason=f"a step failed: {reason}")
+
+    job = update(world, ManagedJob, managed_job_key(workspace, number), change)
+    return {"outcome": "MOVED" if job is None or job.status.terminal else "RECORDED"}

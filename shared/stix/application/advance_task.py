@@ -1,0 +1,248 @@
+"""One task of a managed job in one step: what became of its run, and what comes next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stix.application.cancel_jobs import cancel
+from stix.application.job_draft import Draft
+from stix.application.job_offers import candidates, launch_order, observations, terms_of, work_done
+from stix.application.observe_run import Finding, Seen, cluster_and_job, observe
+from stix.application.run_task import STARTING_SECONDS, launch_run, read_request, repeat_run
+from stix.application.submit import read_task
+from stix.lifecycle.managed_job import MOST_TROUBLES, may_begin, refusal_pause, restart_pause, restarts
+from stix.model.cluster import Cluster
+from stix.model.job import Job
+from stix.model.managed_job import JobTask, Leaving
+from stix.model.status import ClusterStatus, ManagedJobStatus, Wanted
+from stix.recovery.decide import decide
+from stix.recovery.situation import Decision, Verb
+
+__all__ = ["advance_task", "end_run", "let_go"]
+
+_LOG_SECONDS = 60.0
+"""How long a cluster whose run has ended is kept for the rest of its log."""
+_MOVE_SECONDS = 90.0
+"""How long a run that is given up for a better place has to store its work."""
+_DECISION_LEAD = 90.0
+"""A decision is due so long before the policy's last moment: the sweep comes every minute."""
+_PLACES_KEPT = 50
+
+
+def advance_task(draft: Draft, index: int) -> bool:
+    """True where it launched or ran the task again: then the whole step is written. Raises
+    ``VersionConflictError``."""
+    task = draft.task(index)
+    if task.status.terminal or not may_begin(draft.job.tasks, task):
+        return False
+    if task.began_at is None:
+        draft.change_task(index, began_at=draft.now)
+    if task.cluster_id and task.cluster_job:
+        _take_in(draft, index, observe(draft.world, draft.job.workspace, task))
+    task = draft.task(index)
+    if task.status.terminal:
+        return False
+    if draft.now < task.not_before:
+        draft.look_at(task.not_before)
+        return False
+    if task.cluster_id and not task.cluster_job:
+        cluster, _ = cluster_and_job(draft.world, draft.job.workspace, task.cluster_id, 1)
+        if cluster is not None and cluster.status is ClusterStatus.UP and cluster.wanted is Wanted.UP:
+            return repeat_run(draft, index, cluster)
+        _lost(draft, index, Seen(Finding.LOST, "its cluster is not up any more", task.place))
+    return _decide(draft, index)
+
+
+def let_go(draft: Draft, index: int, reason: str, *, seconds: float) -> None:
+    """Give the held cluster up; it is taken down once its run has ended, within ``seconds`` in any case."""
+    task = draft.task(index)
+    if not task.cluster_id:
+        return
+    leaving = Leaving(
+        cluster_id=task.cluster_id,
+        cluster_job=task.cluster_job,
+        until=draft.now + seconds,
+        reason=reason,
+    )
+    draft.change(leaving=(*draft.job.leaving, leaving))
+    draft.look_at(leaving.until)
+    draft.change_task(index, cluster_id="", cluster_name="", cluster_job=0, settled=False)
+
+
+def end_run(draft: Draft, cluster: Cluster, run: Job) -> None:
+    """Ask the agent to end a run: it tells the task, waits for its grace, stores its work."""
+    if not (run.status.terminal or run.cancel_requested):
+        cancel(draft.world, cluster, [run.id], every=False)
+
+
+def _take_in(draft: Draft, index: int, seen: Seen) -> None:
+    """What the run's state means for the task."""
+    task = draft.task(index)
+    where = {"place": seen.place, "spot": seen.spot}
+    match seen.finding:
+        case Finding.STARTS:
+            draft.change_task(index, reason=seen.reason, **where)
+            draft.look_at(draft.now + STARTING_SECONDS)
+        case Finding.RUNS:
+            _runs(draft, index, seen)
+        case Finding.SUCCEEDED:
+            draft.change_task(index, exit_code=0, **where)
+            let_go(draft, index, "its job has ended", seconds=_LOG_SECONDS)
+            draft.end_task(index, ManagedJobStatus.SUCCEEDED, "")
+        case Finding.FAILED:
+            _failed(draft, index, seen)
+        case Finding.LOST:
+            _lost(draft, index, seen)
+        case Finding.REFUSED:
+            pause = refusal_pause(task)
+            let_go(draft, index, seen.reason, seconds=0.0)
+            draft.change_task(
+                index, refusals=task.refusals + 1, not_before=draft.now + pause, reason=seen.reason
+            )
+            draft.say("JobLaunchRefused", seen.reason, task=index)
+        case Finding.HOPELESS:
+            let_go(draft, index, seen.reason, seconds=0.0)
+            draft.end_task(index, ManagedJobStatus.FAILED_PRECHECKS, seen.reason)
+        case Finding.TROUBLE:
+            _trouble(draft, index, seen)
+
+
+def _runs(draft: Draft, index: int, seen: Seen) -> None:
+    task = draft.task(index)
+    if task.settled:
+        return
+    draft.change_task(
+        index,
+        status=ManagedJobStatus.RUNNING,
+        reason="",
+        place=seen.place,
+        spot=seen.spot,
+        settled=True,
+        lost=False,
+        refusals=0,
+        started_at=task.started_at or draft.now,
+    )
+    market = "spot" if seen.spot else "on-demand"
+    name = "JobStarted" if task.started_at is None else "JobRecovered"
+    draft.say(name, f"it runs on {market} machines", task=index, place=seen.place)
+
+
+def _failed(draft: Draft, index: int, seen: Seen) -> None:
+    """An error of the task's own: repeated on the same machines where that was asked for."""
+    task, run = draft.task(index), seen.job
+    assert run is not None
+    code = run.exit_code
+    again, counts = restarts(task, code)
+    words = seen.reason or f"exit code {code}"
+    if not again:
+        draft.change_task(index, exit_code=code, place=seen.place, spot=seen.spot)
+        let_go(draft, index, "its job has failed", seconds=_LOG_SECONDS)
+        draft.end_task(index, ManagedJobStatus(str(run.status)), words)
+        return
+    pause = restart_pause(task, (run.ended_at or draft.now) - (run.started_at or draft.now))
+    draft.change_task(
+        index,
+        status=ManagedJobStatus.RECOVERING,
+        reason=f"{words}; it is run again",
+        cluster_job=0,
+        settled=False,
+        restarts=task.restarts + 1,
+        errors=task.errors + counts,
+        not_before=draft.now + pause,
+        exit_code=code,
+    )
+    draft.say("JobRestarting", f"{words}; it is run again", task=index, place=seen.place)
+
+
+def _lost(draft: Draft, index: int, seen: Seen) -> None:
+    """Its machines are gone, or go soon: the job moves on at once."""
+    task = draft.task(index)
+    place = seen.place or task.place
+    lost_at = {**task.lost_at, place: draft.now}
+    newest = dict(sorted(lost_at.items(), key=lambda entry: -entry[1])[:_PLACES_KEPT])
+    grace = 0.0 if seen.goes_at is None else max(seen.goes_at - draft.now, 1.0)
+    let_go(draft, index, seen.reason, seconds=grace)
+    draft.change_task(
+        index,
+        status=ManagedJobStatus.RECOVERING,
+        reason=seen.reason,
+        lost=True,
+        last_place=place,
+        lost_at=newest,
+        recoveries=task.recoveries + 1,
+        troubles=0,
+    )
+    draft.say("JobPreempted", seen.reason, task=index, place=place)
+
+
+def _trouble(draft: Draft, index: int, seen: Seen) -> None:
+    """Machines that run did not carry the task out: other machines may, but not for ever."""
+    task = draft.task(index)
+    let_go(draft, index, seen.reason, seconds=0.0)
+    if task.troubles + 1 >= MOST_TROUBLES:
+        draft.end_task(index, ManagedJobStatus.FAILED_CONTROLLER, seen.reason)
+        return
+    draft.change_task(
+        index,
+        status=ManagedJobStatus.RECOVERING,
+        reason=seen.reason,
+        troubles=task.troubles + 1,
+        recoveries=task.recoveries + 1,
+        not_before=draft.now + refusal_pause(task.model_copy(update={"refusals": task.troubles})),
+    )
+    draft.say("JobRecovering", seen.reason, task=index, place=seen.place)
+
+
+def _decide(draft: Draft, index: int) -> bool:
+    """Ask the policy and do what it says. True where that launched."""
+    task = draft.task(index)
+    if task.cluster_id and task.deadline_at is None:
+        return False  # without a deadline nothing is given up that works
+    world, job = draft.world, draft.job
+    asked = read_task(read_request(world, job, task), managed=True, uploaded=False)
+    offers = candidates(world, asked, task)
+    terms = terms_of(task)
+    done = 0.0 if task.deadline_at is None else work_done(world, job.workspace, job.id, task)
+    seen = observations(task, done)
+    decision = decide(terms, seen, offers, draft.now)
+    draft.change_task(index, decided_at=draft.now, **_line(decision))
+    if decision.reason != task.decision:
+        draft.change_task(index, decision=decision.reason)
+    if decision.look_again_at is not None:
+        lead = _DECISION_LEAD if task.deadline_at is not None else 0.0
+        draft.look_at(max(decision.look_again_at - lead, draft.now + 5.0))
+    match decision.action:
+        case Verb.KEEP | Verb.FINISH:
+            return False
+        case Verb.WAIT:
+            _give_up_machines(draft, index, decision.reason)
+            status = ManagedJobStatus.PENDING if task.started_at is None else ManagedJobStatus.RECOVERING
+            draft.change_task(index, status=status, reason=decision.reason)
+            return False
+        case Verb.GIVE_UP:
+            let_go(draft, index, decision.reason, seconds=0.0)
+            draft.end_task(index, ManagedJobStatus.FAILED_NO_RESOURCE, decision.reason)
+            return False
+        case Verb.LAUNCH:
+            _give_up_machines(draft, index, decision.reason)
+            return launch_run(draft, index, launch_order(terms, seen, offers, decision, draft.now))
+
+
+def _line(decision: Decision) -> dict[str, Any]:
+    if decision.line is None:
+        return {}
+    return {"line_at": decision.line.at, "line_done": decision.line.done}
+
+
+def _give_up_machines(draft: Draft, index: int, reason: str) -> None:
+    """What is held is given up for a better place, or for none: its run stores its work and ends."""
+    task: JobTask = draft.task(index)
+    if not task.cluster_id:
+        return
+    cluster, run = cluster_and_job(draft.world, draft.job.workspace, task.cluster_id, task.cluster_job)
+    up = cluster is not None and cluster.status is ClusterStatus.UP
+    if cluster is not None and up and run is not None:
+        end_run(draft, cluster, run)
+    let_go(draft, index, reason, seconds=_MOVE_SECONDS if up else 0.0)
+    draft.change_task(index, last_place=task.place, lost=False, reason=reason)
+    draft.say("JobMoving", reason, task=index, place=task.place)

@@ -1,0 +1,108 @@
+"""Clusters of managed jobs: made, and used again, together with what the job writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stix.api.v1 import LaunchRequest
+from stix.application.planning import store_plan
+from stix.application.records import name_held_by, put
+from stix.application.runs import RUN_BEGINS_SECONDS, start_run
+from stix.application.submit import commit, job_writes, last_use, read_task
+from stix.application.tokens import UserPrincipal, hash_token
+from stix.application.wakes import wake_nodes
+from stix.application.world import World
+from stix.model.cluster import Cluster
+from stix.model.job import Job
+from stix.model.operation import Operation, Progress
+from stix.model.task import Task
+from stix.optimizer.rank import RankedOffer
+from stix.ports.state_store import Write
+from stix.ports.surroundings import Event
+
+__all__ = ["OwnedRun", "launch_owned", "rerun_owned"]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedRun:
+    """A run of a managed job: whose it is, and what is written together with it.
+
+    ``ranked`` are the offers in the order in which they are tried; ``managed`` is what the agent is told.
+    ``writes`` gives what must be true at once with the new cluster and job, or else none of it.
+    """
+
+    owner: str
+    user: str
+    name: str
+    task_id: str
+    managed: Mapping[str, Any]
+    reason: str
+    writes: Callable[[Cluster, Job], list[Write]]
+    ranked: Sequence[RankedOffer] = ()
+
+
+def launch_owned(world: World, workspace: str, request: LaunchRequest, run: OwnedRun) -> Cluster:
+    """Make a cluster for a run of a managed job and queue the run there, in one transaction with what the job
+    writes. Raises ``VersionConflictError``: then nothing was begun.
+    """
+    task = read_task(request, managed=True)
+    now = world.clock.now()
+    cluster_id, operation_id = world.ids.new("c"), world.ids.new("op")
+    name = f"{run.name}-{cluster_id[-6:]}"
+    cluster = Cluster(
+        workspace=workspace,
+        id=cluster_id,
+        name=name,
+        since=now,
+        reason="waiting for an offer",
+        created_at=now,
+        due_at=now + RUN_BEGINS_SECONDS,
+        user=run.user,
+        owner=run.owner,
+        num_nodes=task.num_nodes,
+        requested=task.resources.to_config(),
+        last_use=last_use(task),
+        plan_key=store_plan(world, workspace, cluster_id, list(run.ranked)),
+        offers=len(run.ranked),
+        operation_id=operation_id,
+        cluster_key=hash_token(world.ids.secret()),
+        labels=dict(task.resources.labels),
+        ports=task.resources.ports,
+    )
+    operation = Operation(
+        workspace=workspace,
+        id=operation_id,
+        verb="launch",
+        cluster_id=cluster_id,
+        cluster_name=name,
+        job_id=1,
+        created_at=now,
+        due_at=now + world.limits.launch_lease_seconds,
+        progress=(Progress(at=now, message=f"For {run.owner}: {run.reason}."),),
+    )
+    job, writes = _writes(world, workspace, cluster, request, task, run)
+    pointer = name_held_by(world, workspace, name, cluster_id)
+    commit(world, job, [pointer, put(cluster), put(operation), *writes, *run.writes(cluster, job)])
+    start_run(world, "launch", cluster.changed(version=1))
+    detail = {"name": name, "user": run.user, "num_nodes": task.num_nodes}
+    world.events.publish(Event("ClusterRequested", workspace, cluster_id, now, detail))
+    return cluster
+
+
+def rerun_owned(world: World, cluster: Cluster, request: LaunchRequest, run: OwnedRun) -> None:
+    """Run a managed job's task once more, with setup, on the cluster that it has. Raises
+    ``VersionConflictError``, also where the cluster is no longer what was read."""
+    task = read_task(request, managed=True)
+    job, writes = _writes(world, cluster.workspace, cluster, request, task, run)
+    commit(world, job, [put(cluster), *writes, *run.writes(cluster, job)])
+    wake_nodes(world, cluster)
+
+
+def _writes(
+    world: World, workspace: str, cluster: Cluster, request: LaunchRequest, task: Task, run: OwnedRun
+) -> tuple[Job, list[Write]]:
+    of_job = {"task_id": run.task_id, "owner": run.owner, "managed": run.managed}
+    who = UserPrincipal(workspace, run.user)
+    return job_writes(world, who, cluster, request, task, run_setup=True, of_job=of_job)

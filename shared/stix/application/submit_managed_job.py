@@ -1,0 +1,220 @@
+"""Accepting managed jobs, and cancelling them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from stix.api.v1 import TaskRequest
+from stix.api.v1_jobs import JobsCancelRequest, JobsLaunchRequest
+from stix.application.idempotency import Once
+from stix.application.job_draft import Draft, get_job
+from stix.application.job_terms import JobTerms, job_terms
+from stix.application.jobs import counter_key
+from stix.application.nudge_job import nudge, start_job_run
+from stix.application.planning import plan
+from stix.application.records import load, managed_job_key, update
+from stix.application.runs import RUN_BEGINS_SECONDS
+from stix.application.submit import read_task
+from stix.application.tokens import UserPrincipal
+from stix.application.uploads import mount_source
+from stix.application.world import World
+from stix.model.dag import Dag
+from stix.model.errors import ConflictError, InvalidInputError, TaskError
+from stix.model.managed_job import JobTask, ManagedJob
+from stix.model.task import Task
+from stix.ports.state_store import Item, Put, VersionConflictError
+
+__all__ = ["cancel_jobs", "submit"]
+
+_TRIES = 50
+_COUNTER = "managed-jobs"
+_PAGE = 200
+
+
+def submit(world: World, who: UserPrincipal, request: JobsLaunchRequest, key: str | None) -> dict[str, Any]:
+    """Accept a managed job: the body of ``ManagedJobAccepted``. Idempotent by ``key``; durable before the
+    answer.
+
+    Raises ``TaskError``, ``NoOfferError`` (a task that fits nowhere) and ``InvalidInputError`` (an upload
+    that is not there, a deadline that cannot be met for certain).
+    """
+    once = Once(world, who.workspace, key, "jobs launch", request.model_dump(mode="json"))
+    earlier = once.answer()
+    if earlier is not None:
+        return earlier
+    tasks = [read_task(one, managed=True) for one in request.tasks]
+    dag = _dag(request)
+    now = world.clock.now()
+    terms = job_terms(dag, tasks, now)
+    for task in tasks:
+        plan(world, task)
+    uid = world.ids.new("mj")
+    name = request.name or dag.name or tasks[0].name or "job"
+    kept = [
+        _task(world, who.workspace, f"{uid}/{index}", dag, index, task, body, terms, name)
+        for index, (task, body) in enumerate(zip(tasks, request.tasks, strict=True))
+    ]
+    for _ in range(_TRIES):
+        counter = world.store.get(counter_key(who.workspace, _COUNTER))
+        number = 1 if counter is None else int(counter.body["job"]) + 1
+        job = ManagedJob(
+            workspace=who.workspace,
+            id=number,
+            uid=uid,
+            name=name,
+            user=who.user,
+            since=now,
+            created_at=now,
+            due_at=now + RUN_BEGINS_SECONDS,
+            deadline_at=terms.deadline_at,
+            tasks=tuple(kept),
+        )
+        draft = Draft(world, job)
+        draft.say("ManagedJobSubmitted", _submitted(job))
+        answer = {"job_id": number, "name": name}
+        taken = Item(
+            counter_key(who.workspace, _COUNTER),
+            {"job": number},
+            version=0 if counter is None else counter.version,
+        )
+        draft.look_at(now + RUN_BEGINS_SECONDS)
+        try:
+            draft.commit([Put(taken), *once.record(answer)])
+        except VersionConflictError:
+            earlier = once.answer()
+            if earlier is None:
+                continue
+            _forget(world, kept)
+            return earlier
+        start_job_run(world, draft.job.changed(version=1))
+        return answer
+    _forget(world, kept)
+    raise ConflictError("Too many jobs are being submitted at once.", hint="Try again.", code="busy")
+
+
+def _forget(world: World, tasks: list[JobTask]) -> None:
+    for task in tasks:
+        if task.secrets_key:
+            world.secrets.delete(task.secrets_key)
+
+
+def _dag(request: JobsLaunchRequest) -> Dag:
+    """The order of the tasks. Raises ``TaskError``."""
+    if not request.header and len(request.tasks) == 1 and request.tasks[0].task.get("depends_on"):
+        raise TaskError("depends_on: there is no other task.", hint="Remove it.")
+    dag = Dag.from_yaml_configs(
+        [*([request.header] if request.header else []), *(one.task for one in request.tasks)]
+    )
+    if len(dag) != len(request.tasks):
+        raise InvalidInputError(
+            f"header: it is read as {len(dag)} tasks beside {len(request.tasks)}.",
+            hint="Send the first document there, and only where it is no task.",
+        )
+    if dag.execution == "parallel":
+        raise TaskError(
+            "execution: job groups (parallel) are not supported yet.",
+            hint="Launch the tasks as jobs of their own, or in a chain.",
+        )
+    if dag.header.max_cost is not None or dag.optimize != "cost":
+        raise TaskError("max_cost and optimize are not supported by `jobs launch` yet.", hint="Remove them.")
+    return dag
+
+
+def _keep_request(world: World, workspace: str, request: TaskRequest) -> str:
+    """What a run is made from, under the hash of its content; without secrets."""
+    for mount in filter(None, [request.workdir, *request.file_mounts]):
+        mount_source(world, workspace, mount)
+    document = request.model_dump(mode="json", include={"task", "workdir", "file_mounts"})
+    data = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    key = f"requests/{workspace}/{hashlib.sha256(data).hexdigest()}.json"
+    if world.objects.size(key) is None:
+        world.objects.put(key, data)
+    return key
+
+
+def _task(
+    world: World,
+    workspace: str,
+    name: str,
+    dag: Dag,
+    index: int,
+    task: Task,
+    request: TaskRequest,
+    terms: JobTerms,
+    job_name: str,
+) -> JobTask:
+    """The task as it is kept; its documents and secrets are stored. ``name``: unique in the workspace."""
+    recovery = task.resources.job_recovery
+    own = terms.tasks[index]
+    resources = ", ".join(f"{field} {value}" for field, value in task.resources.to_config().items())
+    secrets_key = f"managed/{workspace}/{name}" if task.secret_values() else ""
+    document = _keep_request(world, workspace, request)
+    if secrets_key:
+        world.secrets.put(secrets_key, task.secret_values())
+    stamp = world.ids.new("t").partition("-")[2]
+    return JobTask(
+        index=index,
+        name=task.name or "",
+        parents=tuple(edge.parent for edge in dag.parents(index)),
+        since=world.clock.now(),
+        request_key=document,
+        secrets_key=secrets_key,
+        task_id=f"stix-managed-{stamp}_{task.name or job_name}_{index}",
+        num_nodes=task.num_nodes,
+        resources=resources[:200],
+        policy=own.policy,
+        work=own.work,
+        deadline_at=own.deadline_at,
+        changeover=own.changeover,
+        checkpoint_seconds=own.checkpoint_seconds,
+        max_restarts=0 if recovery is None else recovery.max_restarts_on_errors,
+        restart_codes=() if recovery is None else recovery.recover_on_exit_codes,
+    )
+
+
+def _submitted(job: ManagedJob) -> str:
+    count = len(job.tasks)
+    return f"{job.name}: {count} task{'s' * (count != 1)}, {job.tasks[0].policy}"
+
+
+def cancel_jobs(world: World, who: UserPrincipal, request: JobsCancelRequest) -> list[ManagedJob]:
+    """Ask for the end of managed jobs; those that are being cancelled. One that has ended is left out.
+
+    Raises ``NotFoundError`` for an unknown number.
+    """
+    if request.all == bool(request.job_ids):
+        raise InvalidInputError(
+            "Give either job ids or `all`.", hint="`stix jobs cancel 1 2`, or `stix jobs cancel -a`."
+        )
+    numbers = sorted(set(request.job_ids))
+    jobs = [get_job(world, who.workspace, number) for number in numbers]
+    if request.all:
+        jobs = [job for job in _live(world, who.workspace) if job.user == who.user]
+    found = []
+    for job in jobs:
+        if job.status.terminal:
+            continue
+
+        def change(current: ManagedJob) -> ManagedJob | None:
+            if current.status.terminal:
+                return None
+            return current.changed(cancel_requested=True, cancel_grace=request.grace_seconds)
+
+        asked = update(world, ManagedJob, managed_job_key(job.workspace, job.id), change)
+        if asked is not None and not asked.status.terminal:
+            nudge(world, job.workspace, job.owner)
+            found.append(asked)
+    return found
+
+
+def _live(world: World, workspace: str) -> list[ManagedJob]:
+    found: list[ManagedJob] = []
+    after: str | None = None
+    while True:
+        page = world.store.list(workspace, ManagedJob.kind, live=True, after=after, limit=_PAGE)
+        found += [load(ManagedJob, item) for item in page.items]
+        after = page.next
+        if after is None:
+            return found

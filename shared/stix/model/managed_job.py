@@ -1,0 +1,174 @@
+"""A managed job: tasks that outlive the clusters they run on."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from stix.model.record import Record
+from stix.model.status import ManagedJobStatus
+
+__all__ = ["Checkpoint", "JobEvent", "JobRun", "JobTask", "Leaving", "ManagedJob"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Leaving(_Part):
+    """A cluster that the job has moved on from. It is taken down once its job has ended and its log is whole,
+    and at ``until`` in any case."""
+
+    cluster_id: str
+    cluster_job: int
+    until: float
+    reason: str
+
+
+class JobTask(_Part):
+    """One task of a managed job: what was settled at its submission, where it is, and what it remembers.
+
+    Of the submission: ``request_key`` names the document with the task and its files; ``parents`` are places
+    in the job's tasks; ``policy``, ``work``, ``deadline_at`` and ``changeover`` are the terms of
+    ``stix.recovery``; ``checkpoint_seconds`` is how often its checkpoints are stored.
+
+    Where it is: ``cluster_id`` is the cluster it holds, empty for none; ``cluster_job`` its number there, 0
+    while it waits to be run again. ``launches`` counts clusters, ``runs`` runs. ``settled``: it runs.
+
+    Memory: ``last_place`` is where its last machines were, ``lost`` that they were taken or died, ``lost_at``
+    when machines were last lost in each place; ``line_at`` and ``line_done`` the line of uniform progress.
+    ``recoveries`` are losses survived, ``restarts`` repetitions after errors of its own, ``errors`` those of
+    them that count; ``troubles`` are runs in a row that healthy machines did not carry out, ``refusals``
+    launches in a row that found no place; ``not_before`` is when it may be tried again.
+    """
+
+    index: int
+    name: str = ""
+    parents: tuple[int, ...] = ()
+    status: ManagedJobStatus = ManagedJobStatus.PENDING
+    reason: str = ""
+    since: float
+    request_key: str
+    secrets_key: str = ""
+    task_id: str
+    num_nodes: int = 1
+    resources: str = ""
+    policy: str
+    work: float = 0.0
+    deadline_at: float | None = None
+    changeover: float = 0.0
+    checkpoint_seconds: float = 300.0
+    max_restarts: int = 0
+    restart_codes: tuple[int, ...] = ()
+
+    began_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_code: int | None = None
+    cluster_id: str = ""
+    cluster_name: str = ""
+    cluster_job: int = 0
+    place: str = ""
+    spot: bool = False
+    held_since: float = 0.0
+    settled: bool = False
+    launches: int = 0
+    runs: int = 0
+
+    last_place: str = ""
+    lost: bool = False
+    lost_at: dict[str, float] = {}
+    line_at: float | None = None
+    line_done: float = 0.0
+    recoveries: int = 0
+    restarts: int = 0
+    errors: int = 0
+    troubles: int = 0
+    refusals: int = 0
+    not_before: float = 0.0
+    decision: str = ""
+    decided_at: float = 0.0
+
+
+class ManagedJob(Record):
+    """``id`` is the number that people use, ``uid`` is unique beyond its workspace. ``cancel_requested``: it
+    is wanted to end. ``nudges`` counts the reasons to look at it, ``events`` those that were kept, ``runs``
+    those of all tasks, ``failures`` steps in a row that went wrong."""
+
+    kind: ClassVar[str] = "managed_job"
+
+    id: int
+    uid: str
+    name: str
+    user: str = ""
+    status: ManagedJobStatus = ManagedJobStatus.PENDING
+    reason: str = ""
+    since: float
+    created_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    deadline_at: float | None = None
+    cancel_requested: bool = False
+    cancel_grace: float = 30.0
+    tasks: tuple[JobTask, ...]
+    leaving: tuple[Leaving, ...] = ()
+    nudges: int = 0
+    events: int = 0
+    runs: int = 0
+    failures: int = 0
+
+    @property
+    def owner(self) -> str:
+        """How a cluster or a run names the job it belongs to."""
+        return f"job/{self.id}"
+
+
+class JobEvent(Record):
+    """Something that happened to a managed job, for people; ``place`` where it has one."""
+
+    kind: ClassVar[str] = "job_event"
+
+    job_id: int
+    number: int
+    at: float
+    name: str
+    task: int | None = None
+    place: str = ""
+    reason: str = ""
+
+
+class JobRun(Record):
+    """One run of a task on one cluster: where its log is. ``number`` counts over all tasks of the job."""
+
+    kind: ClassVar[str] = "job_run"
+
+    job_id: int
+    task: int
+    number: int
+    cluster_id: str
+    cluster_name: str
+    cluster_job: int
+    begun_at: float
+    reason: str = ""
+
+
+class Checkpoint(Record):
+    """The newest whole checkpoint of one rank of a task: ``manifest`` names its document.
+
+    ``run`` is the newest run that began from it or made it: an older one, on a machine that was slow to end,
+    changes nothing any more. ``done`` is the work behind it, in seconds; ``stored_at`` is the server's time.
+    """
+
+    kind: ClassVar[str] = "checkpoint"
+
+    job_id: int
+    task: int
+    rank: int
+    run: int
+    manifest: str = ""
+    size: int = 0
+    done: float = 0.0
+    stored_at: float = 0.0
+    files: int = 0
+    bytes: int = 0
