@@ -113,7 +113,7 @@ class Killing:
         assert not list((self.home.folder / "nodes").glob("local-*"))
 
 
-@pytest.mark.parametrize("rounds", [5, pytest.param(30, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rounds", [5, pytest.param(50, marks=pytest.mark.soak)])
 def test_every_job_runs_once_when_the_server_is_killed_at_any_moment(
     new_home: Callable[..., EmbeddedHome], out: Path, rounds: int
 ) -> None:
