@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stix.catalog.fetchers.gcp import ACCELERATORS
+from stix.catalog.snapshot import snapshot_rows
 from stix.clouds.bootstrap import MOST_BYTES
 from stix.clouds.gcp.compute import GcpCompute
+from stix.clouds.gcp.facts import is_arm
 from stix.clouds.gcp.shapes import disk_of
 from stix.model.errors import (
     Blocks,
@@ -49,6 +53,10 @@ def _asked(world: World) -> dict[str, Any]:
 
 def _metadata(world: World) -> dict[str, str]:
     return {item["key"]: item["value"] for item in _asked(world)["metadata"]["items"]}
+
+
+def _image(asked: dict[str, Any]) -> str:
+    return str(asked["disks"][0]["initializeParams"]["sourceImage"])
 
 
 # --- a gang and its operation ---
@@ -246,12 +254,41 @@ def test_accelerators_are_attached_to_n1_and_built_into_the_others(world: World,
         compute.create(world.request("no", **{**H100, "instance_type": "n1-standard-8"}))
 
 
-def test_types_that_are_only_sold_as_spot_are_refused_on_demand(world: World, compute: GcpCompute) -> None:
+def test_types_that_are_not_sold_on_demand_are_passed_over(world: World, compute: GcpCompute) -> None:
     shape = {**H100, "instance_type": "a3-highgpu-1g", "accelerator_count": 1}
-    with pytest.raises(NoCapacityError, match="spot"):
+    with pytest.raises(NoCapacityError, match="on demand"):
         compute.create(world.request("a", **shape, ports=("80",)))
     assert world.leftovers() == []
     assert compute.create(world.request("b", **shape, spot=True))
+
+
+def test_every_kind_of_machine_in_the_catalog_can_be_asked_for(world: World, compute: GcpCompute) -> None:
+    rows = [row for row in snapshot_rows() if row.cloud == "gcp"]
+    kinds = {row.instance_type: row for row in rows}
+    # None of them has the zones of a live catalog, and none the GPUs that N1 machines are given there.
+    for name, count in (("P4", 1), ("P100", 1), ("T4", 4), ("V100", 8)):
+        assert name in {known for known, _ in ACCELERATORS.values()}
+        kind = f"n1-standard-16+{name}:{count}"
+        kinds[kind] = replace(
+            kinds["n1-standard-16"],
+            instance_type=kind,
+            zone=f"{REGION}-a",
+            accelerator=name,
+            accelerator_count=float(count),
+        )
+    compute.create(world.request("first"))
+    for kind, row in kinds.items():
+        for spot in (False, True):
+            if (row.spot_price if spot else row.price) is None:
+                continue
+            offer = {"accelerator": row.accelerator, "accelerator_count": row.accelerator_count}
+            request = world.request(f"{kind} {spot}", instance_type=kind, spot=spot, zone=row.zone, **offer)
+            assert len(compute.create(request)) == 1
+            asked = _asked(world)
+            for given in asked.get("guestAccelerators", ()):
+                assert ACCELERATORS[given["acceleratorType"]][0] == row.accelerator
+                assert given["acceleratorCount"] == row.accelerator_count
+            assert is_arm(kind) == (row.arch == "arm64") == ("arm64" in _image(asked))
 
 
 @pytest.mark.parametrize(

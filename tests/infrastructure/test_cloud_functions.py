@@ -1,4 +1,4 @@
-"""A deployment that uses every cloud: for each a function, a role and a layer, blind to those of the others."""
+"""A deployment that uses every cloud: a function, a role and a layer for each, blind to the others."""
 
 from __future__ import annotations
 

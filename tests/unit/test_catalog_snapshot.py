@@ -14,6 +14,7 @@ from stix.catalog.own_rows import refresh_clouds, replace_clouds
 from stix.catalog.row import ARCHITECTURES, CatalogRow
 from stix.catalog.snapshot import SNAPSHOT, active_catalog, snapshot_rows, use_rows
 from stix.catalog.source import WHOLE_CLOUD, Fetched, FetchError, Source
+from stix.clouds.gcp.facts import sold_on_demand
 
 ROWS = snapshot_rows()
 MIB = 1024 * 1024
@@ -59,9 +60,11 @@ def test_snapshot_has_accelerators_and_arm_machines_of_each_large_cloud(cloud: s
 
 def test_every_offer_has_a_price_a_date_and_a_source() -> None:
     for row in ROWS:
-        assert row.price is not None
-        assert 0 < row.price < 300, row
-        assert row.spot_price is None or 0 < row.spot_price <= row.price, row
+        assert (row.price is None) == (row.cloud == "gcp" and not sold_on_demand(row.instance_type)), row
+        prices = [price for price in (row.spot_price, row.price) if price is not None]
+        assert prices == sorted(prices), row
+        assert all(0 < price < 300 for price in prices), row
+        assert prices, row
         assert OLDEST < row.as_of < NEWEST, row
         assert row.source.startswith("https://"), row
         assert row.arch in ARCHITECTURES, row

@@ -253,6 +253,8 @@ def _refused(reason: str, words: str) -> tuple[int, bytes]:
 def _handler(server: GcpServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body are two writes: the second would wait for the client to acknowledge the first.
+        disable_nagle_algorithm = True
 
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

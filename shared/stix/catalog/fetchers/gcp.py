@@ -16,6 +16,7 @@ from stix.catalog.fetchers.gcp_skus import Parts
 from stix.catalog.fetchers.web import PriceApi
 from stix.catalog.row import CatalogRow
 from stix.catalog.source import Fetched, FetchError
+from stix.clouds.gcp.facts import sold_on_demand
 
 __all__ = ["CLOUD", "fetch"]
 
@@ -163,6 +164,8 @@ def _machines(kind: dict[str, Any], zone: str, attachable: Any, rows: Rows) -> I
 def _add(rows: Rows, machine: _Machine, parts: Parts, now: float) -> None:
     region = machine.zone.rpartition("-")[0]
     price, spot_price = (_price(machine, region, parts, spot=spot) for spot in (False, True))
+    if not sold_on_demand(machine.name):
+        price = None
     if price is None and spot_price is None:
         rows.skip("unpriced")
         return

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from stix.model.offer import Offer
 from stix.ports.cloud_facts import CloudFacts
 
-__all__ = ["FACTS", "credentials_file", "family_of", "is_arm"]
+__all__ = ["FACTS", "credentials_file", "family_of", "is_arm", "sold_on_demand"]
 
+# "Consumption options" in the GPU machine types' guide: spot, flex-start or a reservation only.
+_NOT_ON_DEMAND = ("a3-highgpu-1g", "a3-highgpu-2g", "a3-highgpu-4g", "a3-ultragpu-", "a4-", "a4x-")
 _ARM = frozenset({"a4x", "c4a", "n4a", "t2a"})
 # "CPU quota" in the user guide: these series share CPUS. Every other one has a quota of its own: an older one
 # under its own metric (N2_CPUS), a newer one (C4, N4) as a dimension of CPUS_PER_VM_FAMILY, which a region's
@@ -30,6 +32,10 @@ def family_of(offer: Offer) -> str:
 
 def is_arm(instance_type: str) -> bool:
     return instance_type.partition("-")[0] in _ARM
+
+
+def sold_on_demand(instance_type: str) -> bool:
+    return not instance_type.startswith(_NOT_ON_DEMAND)
 
 
 def credentials_file(environ: Mapping[str, str], home: str) -> str:

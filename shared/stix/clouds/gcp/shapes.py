@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stix.clouds.bootstrap import boot_script
-from stix.clouds.gcp.facts import is_arm
+from stix.clouds.gcp.facts import is_arm, sold_on_demand
 from stix.clouds.gcp.names import (
     TAGS_ITEM,
     labels_of,
@@ -42,8 +42,6 @@ _ACCELERATED_IMAGE = (
     "projects/ubuntu-os-accelerator-images/global/images/family/"
     "ubuntu-accelerator-2404-{arch}-with-nvidia-580"
 )
-# "Spot or Flex-start only" in the GPU machine types' guide.
-_ONLY_SPOT = frozenset({"a3-highgpu-1g", "a3-highgpu-2g", "a3-highgpu-4g"})
 # N1 machines are given these; all other types have theirs built in.
 _ON_N1 = {
     "P4": "nvidia-tesla-p4",
@@ -65,8 +63,8 @@ def bulk(request: GangRequest, settings: GcpCloud, *, network: str, deployment: 
     """The body of a bulk insertion: all machines or none; in one zone, where the region chooses it. Raises
     ``NoCapacityError`` for what the market does not have."""
     kind = request.offer.instance_type
-    if kind in _ONLY_SPOT and not request.offer.spot:
-        raise NoCapacityError(f"Google sells {kind} as spot machines only.", provider_code="OnlySpot")
+    if not request.offer.spot and not sold_on_demand(kind):
+        raise NoCapacityError(f"Google does not sell {kind} on demand.", provider_code="NotOnDemand")
     body: dict[str, Any] = {
         "count": request.count,
         "min_count": request.count,
