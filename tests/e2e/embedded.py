@@ -130,7 +130,10 @@ class EmbeddedHome:
         """The agents by node rank."""
         found = {}
         for process in self.processes():
-            command = process.cmdline()
+            try:
+                command = process.cmdline()
+            except psutil.NoSuchProcess:
+                continue
             if "agent" in command[2:5] and "--config" in command:
                 found[int(Path(command[-1]).parent.name.rpartition("-")[2])] = process
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .engine import last_line
+from .engine import complaint
 
 _LOGIN = (
     "Give SKYPILOT_DOCKER_USERNAME, SKYPILOT_DOCKER_PASSWORD and SKYPILOT_DOCKER_SERVER with --secret, "
@@ -20,17 +20,17 @@ _UNREACHABLE = (
 )
 
 
-def login_words(server: str, complaint: str) -> str:
+def login_words(server: str, words: str) -> str:
     where = server or "Docker Hub"
-    low = complaint.lower()
+    low = words.lower()
     if any(word in low for word in _DENIED):
-        return f"{where} refuses the login ({last_line(complaint)}). {_LOGIN}."
-    return f"The login to {where} failed: {last_line(complaint)}. Look at SKYPILOT_DOCKER_SERVER."
+        return f"{where} refuses the login ({complaint(words)}). {_LOGIN}."
+    return f"The login to {where} failed: {complaint(words)}. Look at SKYPILOT_DOCKER_SERVER."
 
 
-def pull_words(image: str, complaint: str) -> str:
-    said = last_line(complaint)
-    low = complaint.lower()
+def pull_words(image: str, words: str) -> str:
+    said = complaint(words)
+    low = words.lower()
     if "no matching manifest" in low or "no image found in manifest list" in low:
         return f"The image {image} is not made for this machine ({said}). Use another one."
     if "invalid reference format" in low:
@@ -47,9 +47,9 @@ def pull_words(image: str, complaint: str) -> str:
     return f"The image {image} could not be pulled: {said}."
 
 
-def start_words(image: str, complaint: str) -> str:
-    said = last_line(complaint)
-    low = complaint.lower()
+def start_words(image: str, words: str) -> str:
+    said = complaint(words)
+    low = words.lower()
     if "could not select device driver" in low or "nvidia-container" in low or "nvidia.com/gpu" in low:
         return (
             f"The engine cannot give GPUs to a container ({said}). Install NVIDIA's container toolkit on the "

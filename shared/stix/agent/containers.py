@@ -12,13 +12,14 @@ import subprocess
 import tarfile
 import threading
 import time
-from typing import IO, Dict, List, Optional, Tuple
+from contextlib import contextmanager
+from typing import IO, Dict, Iterator, List, Optional, Tuple
 
 from .config import AgentConfig
 from .container_errors import start_words
 from .container_images import Cancelled, Images
 from .container_options import Login, container_name, create_arguments, image_name, node_gpus
-from .engine import ContainerError, Engine, Note, engine_environment, ready_engine
+from .engine import CancelledError, ContainerError, Engine, Note, engine_environment, ready_engine
 from .files import Json, read_json, write_json
 from .inside import Inside
 
@@ -52,7 +53,7 @@ class Containers:
     def prepare(self, wanted: Json, login: Optional[Login], note: Note, cancelled: Cancelled) -> Inside:
         """The running container of ``wanted`` (``image``, ``run_options``). Raises ContainerError and
         CancelledError."""
-        with self._lock:
+        with self._locked(cancelled):
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
             self._images.forget_login()
             engine, version = ready_engine(
@@ -70,6 +71,17 @@ class Containers:
                 kept = self._start(engine, wanted, kept)
             note(f"Container {kept['image']} ({kept['digest']}), {engine.name} {version}.")
             return self._inside(engine, kept)
+
+    @contextmanager
+    def _locked(self, cancelled: Cancelled) -> Iterator[None]:
+        """Another job may be pulling for long."""
+        while not self._lock.acquire(timeout=0.2):
+            if cancelled():
+                raise CancelledError
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def copy(self, inside: Inside, mounts: List[Tuple[str, str]]) -> None:
         """File mounts as (unpacked place below ``staging``, hash), to where they belong inside."""
@@ -207,7 +219,8 @@ class Containers:
             os.close(writing)
         self._holder = holder
         deadline = time.monotonic() + _START_SECONDS
-        while self._status(engine, name) != "running":
+        # Running it may be for a moment only, where the init program finds no shell.
+        while engine.run("exec", "--user", "0:0", name, "/bin/sh", "-c", ":").code != 0:
             if holder.poll() is not None or time.monotonic() > deadline:
                 holder.kill()
                 holder.wait()

@@ -173,16 +173,19 @@ def _await_daemon(engine: Engine) -> Answer:
 def _no_answer(engine: Engine, words: str) -> str:
     if "permission denied" in words.lower():
         return (
-            f"{engine.name} does not let this user in: {last_line(words)}. "
+            f"{engine.name} does not let this user in: {complaint(words)}. "
             "Add the user to the group docker and log in again, or use podman."
         )
-    return f"{engine.name} does not answer: {last_line(words)}. Start it (systemctl start {engine.name})."
+    return f"{engine.name} does not answer: {complaint(words)}. Start it (systemctl start {engine.name})."
 
 
-def last_line(words: str) -> str:
-    """The last line of a command's complaint, without its full stop."""
+def complaint(words: str) -> str:
+    """The line of a command's output that says what is wrong: the first, but for warnings and progress."""
     lines: List[str] = [line.strip() for line in words.splitlines() if line.strip()]
-    return lines[-1][:500].rstrip(".") if lines else "it says nothing"
+    telling = [line for line in lines if "error" in line.lower()] or [
+        line for line in lines if not line.upper().startswith("WARN")
+    ]
+    return telling[0][:500].rstrip(".") if telling else "it says nothing"
 
 
 def _feed(stream: IO[bytes], feed: Callable[[IO[bytes]], None]) -> None:

@@ -6,6 +6,7 @@ environment, by the session of a marked one, by the process group of the script.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import time
@@ -14,6 +15,8 @@ from typing import Dict, List
 
 from .container_options import FIND_PROCESSES, JOBS, WORKDIR, Gpus, entry_script, exec_arguments
 from .engine import ContainerError, Engine
+
+log = logging.getLogger("stix.agent.containers")
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,14 @@ class Inside:
     def give_back(self, folder: str) -> None:
         """Files that the container's root made in the work directory become the agent's again: where that is
         not root, it could not delete them."""
-        if os.geteuid() != 0 and any(os.lstat(path).st_uid != os.geteuid() for path in _tree(folder)):
-            owner = f"{os.geteuid()}:{os.getegid()}"
-            self.engine.run("exec", "--user", "0:0", self.name, "chown", "-R", owner, self.workdir)
+        if os.geteuid() == 0:
+            return
+        owner = f"{os.geteuid()}:{os.getegid()}"
+        try:
+            if any(os.lstat(path).st_uid != os.geteuid() for path in _tree(folder)):
+                self.engine.run("exec", "--user", "0:0", self.name, "chown", "-R", owner, self.workdir)
+        except (OSError, ContainerError) as exc:
+            log.info("files stay with the container's root", extra={"detail": str(exc)})
 
     def end(self, marker: str, leader: str, grace: float) -> None:
         """TERM, the grace, KILL, to all processes of the job."""

@@ -84,7 +84,7 @@ class Mounts:
         if written == "~" or written.startswith("~/"):
             path = os.path.join(home, written[2:])
         elif os.path.isabs(written):
-            path = self._root + written
+            path = written if written == self.workdir else self._root + written
         else:
             path = os.path.join(self.workdir, written)
         ends_with_slash = path.endswith("/")

@@ -143,6 +143,8 @@ class Runner:
             ended = _Ended("FAILED_DRIVER", f"the node could not run the job: {exc}")
         if self._cancelled.is_set() and ended.outcome != "SUCCEEDED":
             ended = _Ended("CANCELLED", self._cancel_note or ended.reason, ended.code)
+        if self._inside is not None:
+            self._inside.give_back(self._around.mounts.workdir)
         self._record_end(ended)
 
     def _all_steps(self) -> _Ended:
@@ -161,8 +163,6 @@ class Runner:
                 return _Ended("SUCCEEDED", code=0)
             self._launch(run, "run", job["run"])
         code = self._await_phase(run, statuses.RUNNING)
-        if self._inside is not None:
-            self._inside.give_back(self._around.mounts.workdir)
         if code == 0:
             return _Ended("SUCCEEDED", code=0)
         return _Ended("FAILED", _exit_words("run", code), code)
