@@ -100,7 +100,7 @@ def test_refusal_is_told_again_and_nothing_sent_when_the_attempt_is_over(
     world.settle()
     (machine,) = compute.describe(world.place, ids)
     assert machine.state is MachineState.TERMINATED
-    assert machine.reason.startswith("ZONE_RESOURCE_POOL_EXHAUSTED: The zone has no room")
+    assert machine.reason == "The zone has no room (ZONE_RESOURCE_POOL_EXHAUSTED)."
     for _ in range(2):
         with pytest.raises(NoCapacityError, match="The zone has no room") as refused:
             world.compute().create(world.request("a", ports=("80",)))

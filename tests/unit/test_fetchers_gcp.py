@@ -197,6 +197,28 @@ def test_gpu_machine_costs_its_gpus_and_disks_too() -> None:
     assert (row.accelerator, row.accelerator_count, row.local_disk_gib) == ("A100-80GB", 1, 375)
 
 
+def test_machine_that_is_not_sold_on_demand_has_a_spot_price_alone() -> None:
+    kinds = {"Core": 0.03, "Ram": 0.004}
+    skus = [sku(f"A3 Instance {part} running in Americas", price) for part, price in kinds.items()]
+    skus += [
+        sku(f"Spot Preemptible A3 Instance {part} running in Americas", price / 3, "Preemptible")
+        for part, price in kinds.items()
+    ]
+    gpu = "Nvidia H100 80GB GPU"
+    skus += [
+        sku(f"{gpu} running in Americas", 9.0),
+        sku(f"{gpu} attached to Spot Preemptible VMs running in Americas", 3.0, "Preemptible"),
+    ]
+    machines = [
+        machine(f"a3-highgpu-{count}g", 26 * count, 234 * count, **with_gpus("nvidia-h100-80gb", count))
+        for count in (4, 8)
+    ]
+    four, eight = fetch(server(skus, scoped("machineTypes", us_central1_a=machines))).rows
+    assert (four.instance_type, four.price) == ("a3-highgpu-4g", None)
+    assert four.spot_price == pytest.approx((104 * 0.03 + 936 * 0.004) / 3 + 4 * 3, abs=1e-6)
+    assert eight.price == pytest.approx(208 * 0.03 + 1872 * 0.004 + 8 * 9, abs=1e-6)
+
+
 def test_n1_machine_is_offered_with_the_gpus_that_its_zone_attaches() -> None:
     skus = [
         sku("N1 Predefined Instance Core running in Americas", 0.03),

@@ -256,21 +256,11 @@ def _describe(name: str, instance: Any, operations: GangOperations | None) -> Ma
     error = gang.error
     taken = gang.preempted.get(name, "")
     if instance is not None:
-        code = getattr(error, "provider_code", "") if error is not None else ""
-        return machine_of(
-            instance,
-            deleting=name in gang.deleted,
-            preempted=bool(taken),
-            reason=taken or (f"{code}: {error.message}" if error is not None else ""),
-        )
+        reason = taken or ("" if error is None else error.message)
+        return machine_of(instance, deleting=name in gang.deleted, preempted=bool(taken), reason=reason)
     if gang.creating and name not in gang.deleted:
         return Machine(name, MachineState.PENDING, {})
     if error is not None:
-        return Machine(
-            name,
-            MachineState.TERMINATED,
-            {},
-            reason=f"{getattr(error, 'provider_code', '')}: {error.message}",
-        )
+        return Machine(name, MachineState.TERMINATED, {}, reason=error.message)
     reason = taken or "Compute Engine does not know it"
     return Machine(name, MachineState.TERMINATED, {}, reason=reason, preempted=bool(taken))
