@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -251,6 +252,14 @@ def test_cluster_is_looked_at_later_and_later_when_runs_keep_failing(plane):
         waits.append(plane.cluster().due_at - plane.clock.now())
     assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600]
     assert plane.cluster().wanted is Wanted.UP
+    assert plane.cluster().reason == "BoomError: it broke"
+
+
+def test_reason_is_the_exceptions_words_when_a_function_failed(plane):
+    cluster = plane.bring_up()
+    document = {"errorMessage": "it broke", "errorType": "BoomError", "stackTrace": ["  File ..."]}
+    failure = {"Error": "BoomError", "Cause": json.dumps(document)}
+    record_failure(plane.world, WORKSPACE, cluster.id, failure)
     assert plane.cluster().reason == "BoomError: it broke"
 
 

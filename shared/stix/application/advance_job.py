@@ -14,6 +14,7 @@ from stix.application.advance_task import advance_task, end_run, let_go
 from stix.application.job_draft import Draft, find_job
 from stix.application.observe_run import cluster_and_job, log_is_whole
 from stix.application.records import managed_job_key, update
+from stix.application.runs import failure_reason
 from stix.application.want import begin
 from stix.application.world import World
 from stix.model.managed_job import ManagedJob
@@ -106,7 +107,7 @@ def _cancel_tasks(draft: Draft, reason: str) -> None:
 def record_failure(world: World, workspace: str, number: int, failure: dict[str, Any]) -> dict[str, Any]:
     """A step went wrong, however often it was tried: say so, and look again later."""
     now = world.clock.now()
-    reason = f"{failure.get('Error', 'unknown error')}: {failure.get('Cause', '')}"[:500]
+    reason = failure_reason(failure)
 
     def change(job: ManagedJob) -> ManagedJob | None:
         if job.status.terminal:

@@ -23,7 +23,7 @@ from stix.application.records import (
     save,
     update,
 )
-from stix.application.runs import start_run
+from stix.application.runs import failure_reason, start_run
 from stix.application.sweep_orphans import PLACE_SECONDS
 from stix.application.want import autostop_now, end_by_limit
 from stix.application.world import World
@@ -267,7 +267,7 @@ def _start_orphan_sweep(world: World, now: float) -> bool:
 def record_failure(world: World, workspace: str, cluster_id: str, failure: dict[str, Any]) -> dict[str, Any]:
     """A run ended badly: say so, look again with back-off, and after five in a row stop trying to launch."""
     now = world.clock.now()
-    reason = f"{failure.get('Error', 'unknown error')}: {failure.get('Cause', '')}"[:500]
+    reason = failure_reason(failure)
 
     def change(cluster: Cluster) -> Cluster | None:
         if cluster.ended:

@@ -17,6 +17,7 @@ from stix.application.records import (
     node_key,
     update,
 )
+from stix.application.runs import failure_cause
 from stix.application.settle_cluster import close
 from stix.application.world import World
 from stix.model.cluster import Cluster, Intent, Node
@@ -67,13 +68,13 @@ def undo(
 def _reason(world: World, cluster: Cluster, intent: Intent, failure: dict[str, Any]) -> tuple[str, str]:
     """What kind of failure it was, and its words."""
     if intent.status is IntentStatus.PENDING:
-        return "unavailable", f"its provider did not answer: {failure.get('Cause', 'no cause given')}"
+        return "unavailable", f"its provider did not answer: {failure_cause(failure)}"
     nodes = child_records(world, Node, cluster.workspace, cluster.id)
     absent = [str(node.rank) for node in nodes if node.status is not NodeStatus.UP]
     who = f"node {', '.join(absent)}" if absent else "a node"
     if "Timeout" in str(failure.get("Error", "")):
         return "boot_failed", f"{who} did not join within {world.limits.boot_seconds} s."
-    return "no_capacity", f"{who} was lost while booting: {failure.get('Cause', 'no cause given')}"
+    return "no_capacity", f"{who} was lost while booting: {failure_cause(failure)}"
 
 
 def give_up(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:

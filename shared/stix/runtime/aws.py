@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from stix.adapters.dynamodb import DynamoStateStore
@@ -21,8 +22,8 @@ from stix.runtime.settings import AwsSettings
 
 __all__ = ["build_world"]
 
-_CATALOG_FOLDER = Path("/tmp/catalog")
-"""The one folder that a function may write to."""
+_CATALOG_FOLDER = Path(os.environ.get("TMPDIR", "/tmp"), "catalog")
+"""Below the one folder that a function may write to."""
 
 
 def build_world() -> World:
