@@ -10,16 +10,17 @@ import pytest
 
 from layers.build import LAYERS, download
 from stix.clouds.registry import PROVIDERS
-from tests.infrastructure.conftest import short
+from tests.infrastructure.conftest import short, synthesize
 
 CLOUDS: dict[str, dict[str, Any]] = {cloud: {} for cloud in PROVIDERS} | {
-    "azure": {"subscription_id": "00000000-0000-0000-0000-000000000000", "public_addresses": False}
+    "azure": {"subscription_id": "00000000-0000-0000-0000-000000000000", "public_addresses": False},
+    "gcp": {"project": "my-project"},
 }
 
 
 @pytest.fixture(scope="module")
 def resources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """Of the template, by logical id."""
+    """Of the template, by logical id; the rule packs are content with it."""
     from aws_cdk import App
 
     from infra.app import build
@@ -31,7 +32,7 @@ def resources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, A
     context = {"deployment": "stix", "clouds": CLOUDS}
     app = App(analytics_reporting=False, outdir=str(folder), context=context)
     build(app, Assets())
-    app.synth()
+    assert synthesize(app, folder) == {}
     found: dict[str, dict[str, Any]] = json.loads((folder / "ControlPlane.template.json").read_text())[
         "Resources"
     ]
@@ -97,3 +98,13 @@ def test_function_of_another_cloud_reads_its_own_key_and_has_no_rights_on_machin
     assert len(read) == 1
     assert f"/clouds/{cloud}.json" in read[0]
     assert not any(f"/clouds/{other}.json" in text for other in PROVIDERS if other != cloud)
+
+
+@pytest.mark.parametrize("caller", ["optimize", "provision", "monitor", "recover"])
+def test_who_decides_about_machines_may_call_every_cloud(
+    resources: dict[str, dict[str, Any]], caller: str
+) -> None:
+    statements = _statements(resources, _function(resources, caller))
+    [called] = [one["Resource"] for one in statements if one["Action"] == "lambda:InvokeFunction"]
+    for cloud in PROVIDERS:
+        assert any(f":function:stix-cloud-{cloud}:live" in json.dumps(one) for one in called)
