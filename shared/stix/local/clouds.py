@@ -21,7 +21,7 @@ __all__ = ["ConnectedClouds", "connect_clouds", "read_clouds"]
 
 _SDKS = {
     "aws": "botocore",
-    "azure": "azure.mgmt.compute",
+    "azure": "azure.mgmt.resource.deployments",
     "gcp": "google.cloud.compute_v1",
     "kubernetes": "kubernetes",
 }
