@@ -62,6 +62,7 @@ class World:
         )
 
     def greedy_request(self, token: str) -> GangRequest:
+        # What it has too little of Azure finds out late; what it does not sell there it refuses at once.
         self.server.refuse("SkuNotAvailable")
         return self.request(token, 3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from stix.clouds.azure.facts import (
     is_confidential,
     is_first_generation,
 )
+from stix.clouds.azure.settings import AzureCloud
 from stix.clouds.registry import check_config
 from stix.model.errors import (
     Blocks,
@@ -32,6 +34,8 @@ from stix.model.errors import (
     ThrottledError,
     UnavailableError,
 )
+
+ROOT = Path(__file__).parents[2]
 
 # --- errors ---
 
@@ -182,6 +186,15 @@ def test_settings_that_are_right_are_taken() -> None:
     principal = {"tenant_id": "t", "client_id": "c", "client_secret": "s"}
     check_config("azure", {**principal, "image": "/subscriptions/s/images/i", "subscription_id": "x"})
     check_config("azure", {})
+
+
+def test_every_setting_is_documented() -> None:
+    page = (ROOT / "docs" / "clouds" / "azure.md").read_text(encoding="utf-8")
+    table = page[page.index("## Settings") : page.index("## Permissions")]
+    named = set(
+        re.findall(r"`([a-z_]+)`", "".join(line.split("|")[1] for line in table.splitlines() if "|" in line))
+    )
+    assert named == set(AzureCloud.model_fields)
 
 
 def test_credentials_are_found_where_azures_tools_find_them(tmp_path: Path) -> None:
