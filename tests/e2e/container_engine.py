@@ -103,10 +103,13 @@ class Engine:
         """The names of all that exist, running or not."""
         return sorted(self.docker("ps", "--all", "--format", "{{.Names}}").stdout.decode().split())
 
+    def running(self) -> list[str]:
+        return sorted(self.docker("ps", "--format", "{{.Names}}").stdout.decode().split())
+
     def processes(self) -> list[str]:
         """The command lines inside all containers, without the first process's."""
         found = []
-        for name in self.docker("ps", "--format", "{{.Names}}").stdout.decode().split():
+        for name in self.running():
             lines = self.docker("top", name, "-eo", "pid,args").stdout.decode().splitlines()[1:]
             found += [line.split(None, 1)[1] for line in lines]
         return [line for line in found if "docker-init" not in line and "kill -TERM -1" not in line]

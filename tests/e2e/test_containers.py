@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.aws_home import aws_home
 from tests.e2e.container_engine import Engine, NoEngineError, Registry
 from tests.e2e.embedded import EmbeddedHome, await_that
+from tests.providers.aws.server import AwsServer
 
 pytestmark = pytest.mark.xdist_group("e2e-containers")
 
@@ -304,3 +307,39 @@ def test_reason_says_how_to_get_an_engine_when_none_answers(tmp_path: Path, engi
         assert "systemctl start docker" in done.stderr
     finally:
         home.finish()
+
+
+@pytest.fixture
+def cloud(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedHome]:
+    """A home with AWS, whose machines have a docker of their own in their PATH."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "docker").write_text(f'#!/bin/sh\nexec {shutil.which("docker")} --host {engine.host} "$@"\n')
+    (tools / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    ec2 = AwsServer(hosts=tmp_path / "hosts")
+    home = aws_home(tmp_path / "home", ec2)
+    yield home
+    home.finish()
+    ec2.close()
+
+
+def test_cloud_machine_runs_its_jobs_inside_when_an_image_is_named(
+    cloud: EmbeddedHome, engine: Engine, tmp_path: Path
+) -> None:
+    (tmp_path / "one.txt").write_text("from a file mount\n")
+    task = f"""\
+resources: {{infra: aws, image_id: "{TOOLS}", cpus: 2}}
+file_mounts: {{/opt/one.txt: one.txt}}
+setup: echo installed > /usr-tool
+run: cat /usr-tool /opt/one.txt; echo "$FROM_IMAGE $HOME"
+"""
+    done = launch(cloud, tmp_path, task, "-c", "cloudy")
+    assert done.stdout.splitlines() == ["installed", "from a file mount", "yes /root"]
+    assert "Container stix/tools:1 (sha256:" in done.stderr
+    assert not os.path.exists("/opt/one.txt")
+    (made,) = engine.running()
+    cloud.stix("down", "-y", "cloudy")
+    await_that("the container ends with its machine", lambda: engine.running() == [])
+    # Its machine's disk would be gone as well.
+    engine.docker("rm", made)

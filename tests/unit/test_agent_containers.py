@@ -25,6 +25,7 @@ from stix.agent.container_options import (
     node_gpus,
 )
 from stix.agent.engine import ContainerError, Engine, complaint, engine_environment, ready_engine
+from stix.agent.inside import Inside
 
 FACTS = {"cpus": 2.0, "memory_gib": 8.0, "gpus": []}
 
@@ -347,3 +348,44 @@ def test_password_is_on_no_command_line_and_gone_when_the_pull_has_ended(tmp_pat
     assert fed.read_text() == "hush"
     assert set(Path("/dev/shm").glob("stix-login-*")) <= before
     assert not (tmp_path / "login.json").exists()
+
+
+def inside(folder: Path, **values: object) -> Inside:
+    engine = Engine(
+        str(folder / "bin" / "docker"), machine(folder / "bin", docker=f'echo "$*" >>{folder}/said')
+    )
+    known = {
+        "id": "i",
+        "name": "c",
+        "user": "app",
+        "uid": 1000,
+        "gid": 1001,
+        "home": "/home/app",
+        "gpus": Gpus(0),
+    }
+    return Inside(engine=engine, **{**known, **values})
+
+
+def test_work_directory_is_given_back_when_the_agent_is_not_root(tmp_path: Path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "made.txt").write_text("x")
+    place = inside(tmp_path)
+    other = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: other)
+    place.give_back(str(tmp_path / "work"))
+    owner = f"{other}:{os.getegid()}"
+    assert (tmp_path / "said").read_text() == f"exec --user 0:0 c chown -R {owner} /home/app/sky_workdir\n"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    place.give_back(str(tmp_path / "work"))
+    assert len((tmp_path / "said").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("uid", "given"), [(1000, {"work", "made.txt"}), (0, set())])
+def test_work_directory_is_the_images_users_when_the_agent_is_root(tmp_path: Path, monkeypatch, uid, given):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "made.txt").write_text("x")
+    owned: dict[str, tuple[int, int]] = {}
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "lchown", lambda path, *owner: owned.update({Path(path).name: owner}))
+    inside(tmp_path, uid=uid).own_files(str(tmp_path / "work"))
+    assert owned == dict.fromkeys(given, (1000, 1001))
