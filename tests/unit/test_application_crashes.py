@@ -74,6 +74,17 @@ def get_no_answer(plane: MortalControlPlane) -> None:
     take_down(plane)
 
 
+def race(plane: MortalControlPlane) -> None:
+    """Two offers at once; the machines of the first never call."""
+    plane.survive(lambda: plane.launch(key="launch", task=TASK, secrets={"TOKEN": "x"}, race=2))
+    plane.until(lambda: plane.status() == "UP UP")
+    plane.until(lambda: not plane.cluster().racing)
+    zones = {request.token: request.offer.zone for request in plane.compute.requests}
+    left = {plane.compute.machines[machine].tags["stix-intent"] for machine in plane.compute.alive()}
+    assert {zones[token] for token in left} == {plane.cluster().offer.zone}
+    take_down(plane)
+
+
 def be_forgotten(plane: MortalControlPlane) -> None:
     plane.survive(lambda: plane.launch(key="launch", task=TASK, secrets={"TOKEN": "x"}))
     plane.until(lambda: plane.status() == "UP UP")
@@ -95,6 +106,7 @@ SCENARIOS: dict[Callable[[MortalControlPlane], None], frozenset[str]] = {
     go_down_while_launching: frozenset(),
     run_out_of_offers: frozenset(),
     get_no_answer: frozenset(),
+    race: frozenset("a"),
     be_forgotten: frozenset(),
 }
 

@@ -137,12 +137,14 @@ class PlanRequest(TaskRequest):
 
 
 class LaunchRequest(TaskRequest):
-    """Run a task on ``cluster``, made if it does not exist; a name is chosen when None."""
+    """Run a task on ``cluster``, made if it does not exist; a name is chosen when None. ``race``: how many of
+    the best offers are asked at once; the gang that is whole first stays."""
 
     cluster: ClusterNameField | None = None
     autostop: Autostop | None = None
     lifetime: Lifetime | None = None
     retry_until_up: bool = False
+    race: int = Field(default=1, ge=1, le=5)
     no_setup: bool = False
 
 
@@ -273,8 +275,8 @@ class Attempt(Response):
 
 
 class Cluster(Response):
-    """``status`` is SkyPilot's (INIT, UP, STOPPED, AUTOSTOPPING). ``nodes`` and ``attempts`` only with
-    ``verbose``."""
+    """``status`` is SkyPilot's (INIT, UP, STOPPED, AUTOSTOPPING). ``owner`` is the managed job it belongs to
+    (``job/7``), which alone may change it. ``nodes`` and ``attempts`` only with ``verbose``."""
 
     name: str
     id: str
@@ -296,6 +298,7 @@ class Cluster(Response):
     autostop: Autostop | None = None
     autostop_at: float | None = None
     user: str = ""
+    owner: str = ""
     labels: dict[str, str] = {}
     ports: list[str] = []
     addresses: list[str] = []

@@ -12,6 +12,7 @@ from stix.application.offering_health import record_accepted, record_refusal
 from stix.application.operations import note, note_writes, topic
 from stix.application.places import remember_place
 from stix.application.planning import accelerators_text, plan, read_plan, store_plan
+from stix.application.race import ask_rival, take_part
 from stix.application.records import (
     child_records,
     cluster_key,
@@ -95,8 +96,10 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     else:
         intent = load(Intent, item)
     offer = intent.offer
+    if intent.status is IntentStatus.RACING:
+        intent = take_part(world, cluster, intent)
     if intent.status is IntentStatus.CREATED:
-        return _outcome(world, cluster, _expect_nodes(world, cluster, intent))
+        return _outcome(world, cluster, _accepted(world, cluster, intent))
     if intent.status is not IntentStatus.PENDING:
         refuse_attempt(world, cluster, intent.status, intent.reason, _refused(offer, intent.reason))
         return _outcome(world, cluster, "REFUSED")
@@ -124,7 +127,42 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     witness(world, intent)
     world.store.transact([_outcome_put(world, intent)])
     record_accepted(world, offer, intent.token)
-    return _outcome(world, cluster, _expect_nodes(world, cluster, intent))
+    return _outcome(world, cluster, _accepted(world, cluster, intent))
+
+
+def _accepted(world: World, cluster: Cluster, intent: Intent) -> str:
+    outcome = _expect_nodes(world, cluster, intent)
+    if outcome == "CREATED" and cluster.race > 1 and not cluster.raced:
+        _start_rivals(world, cluster)
+    return outcome
+
+
+def _start_rivals(world: World, cluster: Cluster) -> None:
+    """Ask the next best offers too, as many as the race has room for. Idempotent: an intent that is there is
+    not asked again, but for one without an outcome."""
+    key = cluster_key(cluster.workspace, cluster.id)
+    update(world, Cluster, key, lambda current: current.changed(racing=True))
+    ranked = read_plan(world, cluster.plan_key)
+    cursor = cluster.cursor + 1
+    running = 1
+    for attempt in range(cluster.attempt + 1, cluster.attempt + 1 + world.limits.max_attempts):
+        item = world.store.get(intent_key(cluster.workspace, cluster.id, attempt))
+        rival = cluster.changed(attempt=attempt, cursor=cursor, insisted=True)
+        if item is not None:
+            intent = load(Intent, item)
+            cursor = next((n + 1 for n, one in enumerate(ranked) if one.offer == intent.offer), cursor)
+        elif running < cluster.race:
+            choice = choose(world, rival, ranked)
+            if choice.index is None:
+                return
+            cursor = choice.index + 1
+            intent = _intent(world, rival, ranked[choice.index].offer)
+        else:
+            return
+        if intent.status is IntentStatus.PENDING:
+            running += ask_rival(world, cluster, intent, lambda one: _call_provider(world, cluster, one))
+        else:
+            running += intent.status in (IntentStatus.RACING, IntentStatus.CREATED)
 
 
 def _note_choice(world: World, cluster: Cluster, choice: Choice) -> Cluster:

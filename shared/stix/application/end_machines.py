@@ -13,7 +13,15 @@ from stix.model.offer import Offer
 from stix.model.status import IntentStatus
 from stix.ports.compute import Compute, HoldsMore, Machine, MachineState, Place
 
-__all__ = ["can_stop", "end_intent", "join_reference", "machines_of", "open_intents", "provider_of"]
+__all__ = [
+    "can_stop",
+    "end_intent",
+    "join_reference",
+    "machines_of",
+    "open_intents",
+    "provider_of",
+    "unended_intents",
+]
 
 _CREATE_SECONDS = 150.0
 """Above the time-out of a create call."""
@@ -41,10 +49,16 @@ def join_reference(intent: Intent) -> str:
     return f"join/{intent.workspace}/{intent.cluster_id}/{intent.attempt}-{intent.join_hash[:16]}"
 
 
-def open_intents(world: World, cluster: Cluster) -> list[Intent]:
-    """Intents of which machines may still exist."""
+def unended_intents(world: World, cluster: Cluster) -> list[Intent]:
+    """Intents of which machines may still exist, those of rivals too."""
     intents = child_records(world, Intent, cluster.workspace, cluster.id)
-    return [one for one in intents if one.status in (IntentStatus.PENDING, IntentStatus.CREATED)]
+    return [one for one in intents if one.status not in (IntentStatus.REFUSED, IntentStatus.ENDED)]
+
+
+def open_intents(world: World, cluster: Cluster) -> list[Intent]:
+    """Intents of which the cluster's own machines may still exist."""
+    intents = unended_intents(world, cluster)
+    return [one for one in intents if not cluster.racing or one.attempt == cluster.attempt]
 
 
 def machines_of(world: World, intent: Intent) -> list[Machine]:
@@ -53,7 +67,7 @@ def machines_of(world: World, intent: Intent) -> list[Machine]:
     Where the outcome of the create call was never recorded, the token in their tags finds them.
     """
     provider, place = provider_of(world, intent)
-    if intent.status is IntentStatus.CREATED:
+    if intent.status in (IntentStatus.CREATED, IntentStatus.RACING):
         return provider.describe(place, intent.machine_ids)
     tagged = provider.list_tagged(place, world.deployment)
     return [machine for machine in tagged if machine.tags.get("stix-intent") == intent.token]

@@ -7,6 +7,7 @@ from typing import Any
 from stix.application.machine_addresses import record_addresses
 from stix.application.offering_health import record_success
 from stix.application.operations import finish, note
+from stix.application.race import knock
 from stix.application.records import (
     child_records,
     cluster_key,
@@ -70,6 +71,11 @@ def join(world: World, token: str, request: dict[str, Any]) -> dict[str, Any]:
     if cluster.ended or cluster.wanted is Wanted.ABSENT:
         raise GoneError(f"Cluster {cluster.name} is gone.")
     machine_id = str(request["machine_id"])
+    if intent.attempt != cluster.attempt:
+        if cluster.raced or cluster.status is not ClusterStatus.INIT:
+            raise GoneError("Another gang came first.")
+        knock(world, intent, machine_id)
+        raise ConflictError("The race is not decided yet.", hint="Join again shortly.", code="not_ready")
     if machine_id not in intent.machine_ids:
         raise ConflictError("The machine is not recorded yet.", hint="Join again shortly.", code="not_ready")
     rank = intent.machine_ids.index(machine_id)
@@ -197,7 +203,7 @@ def hand_over(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
             since=now if cluster.status is not ClusterStatus.UP else cluster.since,
             failures=0,
             join_task_token="",
-            due_at=now + world.limits.lost_seconds,
+            due_at=now + (1.0 if cluster.racing else world.limits.lost_seconds),
         )
 
     cluster = update(world, Cluster, cluster_key(workspace, cluster_id), change)

@@ -74,7 +74,7 @@ def running_rate(cluster: Cluster) -> float:
 
 
 def entries_since(world: World, workspace: str, since: float) -> Iterator[LedgerEntry]:
-    """Entries that ran after ``since``: those still open first, then settled ones, by their end, newest first.
+    """Entries that ran after ``since``: open ones first, then settled ones, those that ended last first.
 
     One index query a page of a hundred.
     """

@@ -10,6 +10,7 @@ from stix.application.ledger import settle_entry
 from stix.application.nudge_job import nudge
 from stix.application.offering_health import record_failure
 from stix.application.operations import find_operation, finish
+from stix.application.race import drop_lost_rivals, end_rivals
 from stix.application.records import (
     child_records,
     cluster_key,
@@ -71,6 +72,8 @@ def replace_lost(world: World, cluster: Cluster) -> None:
 def look_at_boot(world: World, cluster: Cluster) -> None:
     """Machines that were accepted boot: where the provider says that one never will, the run that waits for
     its node hears of it now, undoes the attempt and tries the next offer."""
+    if cluster.racing:
+        (end_rivals if cluster.raced else drop_lost_rivals)(world, cluster)
     gone = [machine for machine in _machines(world, cluster) if machine.state in _GONE]
     if gone:
         fail_waiting(world, cluster, f"{gone[0].id} is {gone[0].state}. {gone[0].reason}".rstrip())

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from stix.application.end_machines import can_stop, end_intent, machines_of, open_intents, provider_of
+from stix.application.end_machines import (
+    can_stop,
+    end_intent,
+    machines_of,
+    open_intents,
+    provider_of,
+    unended_intents,
+)
 from stix.application.jobs import counter_key, end_job
 from stix.application.ledger import reopen_entry, settle_entry
 from stix.application.lost_machines import all_running, record_health, replace_lost
@@ -154,7 +161,7 @@ def _end_jobs(world: World, cluster: Cluster) -> None:
 
 
 def _end_machines(world: World, cluster: Cluster) -> None:
-    for intent in open_intents(world, cluster):
+    for intent in unended_intents(world, cluster):
         end_intent(world, intent, "taken down")
 
 

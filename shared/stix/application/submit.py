@@ -178,6 +178,7 @@ def _launch_new(
         autostop=autostop,
         lifetime=_lifetime(request, task),
         retry_until_up=request.retry_until_up,
+        race=request.race,
         operation_id=operation_id,
         cluster_key=hash_token(world.ids.secret()),
         labels=dict(task.resources.labels),

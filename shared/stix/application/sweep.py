@@ -16,6 +16,7 @@ from stix.application.lost_machines import look_at_boot
 from stix.application.nudge_job import nudge
 from stix.application.operations import finish, note
 from stix.application.places import SYSTEM
+from stix.application.race import end_rivals
 from stix.application.records import (
     child_records,
     cluster_key,
@@ -135,6 +136,8 @@ def _cluster(world: World, item: Item, now: float) -> None:
         case ClusterAction.LOOK:
             look_at_boot(world, claimed)
             return
+        case ClusterAction.END_RIVALS:
+            end_rivals(world, claimed)
         case ClusterAction.LEAVE:
             return
     detail = {"action": str(decision.action), "reason": decision.reason}

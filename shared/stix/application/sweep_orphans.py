@@ -98,7 +98,7 @@ def _known(world: World, machine: Machine) -> bool:
     if item is None or owner is None or load(Cluster, owner).ended:
         return False
     intent = load(Intent, item)
-    open_intent = intent.status in (IntentStatus.PENDING, IntentStatus.CREATED)
+    open_intent = intent.status not in (IntentStatus.REFUSED, IntentStatus.ENDED)
     return open_intent and intent.token == machine.tags.get("stix-intent")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stix.application.create_machines import refuse_attempt
-from stix.application.end_machines import end_intent
+from stix.application.end_machines import end_intent, unended_intents
 from stix.application.offering_health import record_failure
 from stix.application.operations import finish, note
 from stix.application.records import (
@@ -36,7 +36,7 @@ def abandon(world: World, workspace: str, cluster_id: str, failure: dict[str, An
     """
     cluster = get_cluster(world, workspace, cluster_id)
     item = world.store.get(intent_key(workspace, cluster_id, cluster.attempt))
-    if item is None or load(Intent, item).status is IntentStatus.CREATED:
+    if item is None or load(Intent, item).status in (IntentStatus.CREATED, IntentStatus.RACING):
         return {"outcome": "MOVED"}
     return undo(world, workspace, cluster_id, failure, attempt=cluster.attempt)
 
@@ -79,13 +79,15 @@ def _reason(world: World, cluster: Cluster, intent: Intent, failure: dict[str, A
 
 def give_up(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     """No offer is left: the operation fails with what was tried, the cluster ends; or, with
-    ``retry_until_up``, all is ranked and tried again later. Idempotent."""
+    ``retry_until_up``, all is ranked and tried again later. Idempotent. Raises ``NotYetTerminatedError``."""
     cluster = get_cluster(world, workspace, cluster_id)
     if cluster.ended or cluster.wanted is not Wanted.UP or cluster.status is not ClusterStatus.INIT:
         return {"outcome": "MOVED"}
     if cluster.retry_until_up and not _invalid(cluster):
         _try_later(world, cluster)
         return {"outcome": "LATER"}
+    for intent in unended_intents(world, cluster):
+        end_intent(world, intent, "its launch failed")
     error = _verdict(cluster)
     note(world, workspace, cluster.operation_id, "No offer is left.")
     finish(world, workspace, cluster.operation_id, OperationStatus.FAILED, error)

@@ -7,7 +7,7 @@ from typing import Any
 
 from stix.api.v1 import Autostop as AutostopField
 from stix.application.budgets import check_budget
-from stix.application.end_machines import can_stop, open_intents
+from stix.application.end_machines import can_stop, unended_intents
 from stix.application.idempotency import Once
 from stix.application.join_nodes import fail_waiting
 from stix.application.operations import find_operation, finish
@@ -70,7 +70,7 @@ def end_by_limit(world: World, cluster: Cluster, reason: str) -> None:
 
 def _bury(world: World, cluster: Cluster) -> None:
     now = world.clock.now()
-    for intent in open_intents(world, cluster):
+    for intent in unended_intents(world, cluster):
         tombstone = Tombstone(
             workspace=cluster.workspace,
             cluster_id=cluster.id,

@@ -44,6 +44,13 @@ _OFFERS = [
 @autostop_options
 @click.option("--retry-until-up", "-r", is_flag=True, help="Try all places again until one has room.")
 @click.option(
+    "--race",
+    type=click.IntRange(1, 5),
+    default=1,
+    metavar="N",
+    help="Ask the N best offers at once; the gang that is whole first stays.",
+)
+@click.option(
     "--max-lifetime", metavar="TIME", help="Delete the cluster after so long (8h, 2d), busy or not."
 )
 @click.option("--delete-after", metavar="TIME", help="Delete the cluster once it was stopped for so long.")
@@ -66,6 +73,7 @@ def launch_command(
     wait_for: str | None,
     down: bool,
     retry_until_up: bool,
+    race: int,
     max_lifetime: str | None,
     delete_after: str | None,
     max_cost: float | None,
@@ -98,7 +106,7 @@ def launch_command(
     follow = not (detach_run or no_wait)
     request = upload_task(client, task, session.note, follow=follow)
     request |= {"cluster": cluster, "autostop": autostop, "no_setup": no_setup}
-    request |= {"retry_until_up": retry_until_up}
+    request |= {"retry_until_up": retry_until_up, "race": race}
     if any(limit is not None for limit in lifetime.values()):
         request |= {"lifetime": lifetime}
     accepted = client.launch(request)

@@ -24,6 +24,7 @@ class ClusterAction(StrEnum):
     SETTLE = "settle"
     AUTOSTOP = "autostop"
     STOP_SILENT = "stop_silent"
+    END_RIVALS = "end_rivals"
     END = "end"
     LOOK = "look"
     LEAVE = "leave"
@@ -77,6 +78,8 @@ def _decide(
     leased = now + lease
     if cluster.wanted is Wanted.ABSENT:
         return ClusterDecision(ClusterAction.SETTLE, "it is to go", leased)
+    if cluster.racing and cluster.status is not ClusterStatus.INIT:
+        return ClusterDecision(ClusterAction.END_RIVALS, "it was launched in several places", leased)
     if cluster.wanted is Wanted.STOPPED and cluster.status is not ClusterStatus.STOPPED:
         return ClusterDecision(ClusterAction.SETTLE, "it is to stop", leased)
     if cluster.wanted is Wanted.STOPPED:

@@ -51,7 +51,8 @@ class Cluster(Record):
     ``rounds``: how often all offers were tried (``retry_until_up``); ``insisted``: an offer that was blocked
     was asked all the same; ``busy_since``: since when it waits for the outcome of others. ``boot_until``: by
     when the nodes must have joined. ``join_task_token``: the state machine task that waits for the last node;
-    ``failures``: runs in a row that ended badly. ``owner``: the managed job it was made for, empty where a
+    ``failures``: runs in a row that ended badly. ``race``: how many offers are asked at once; ``racing``:
+    machines of others may exist beside its own, ``raced``: one of them took over. ``owner``: the managed job it was made for, empty where a
     person made it.
     """
 
@@ -80,6 +81,9 @@ class Cluster(Record):
     busy_since: float = 0.0
     boot_until: float = 0.0
     retry_until_up: bool = False
+    race: int = 1
+    racing: bool = False
+    raced: bool = False
     autostop: Autostop | None = None
     lifetime: Lifetime | None = None
     operation_id: str = ""
@@ -137,7 +141,7 @@ class Intent(Record):
     """A creation about to happen, written before the call that costs money.
 
     ``token`` is the provider's idempotency token and stands in the machines' tags; ``join_hash`` is the
-    SHA-256 of the gang's join token.
+    SHA-256 of the gang's join token; ``ready`` are those of a rival's machines whose agents called.
     """
 
     kind: ClassVar[str] = "intent"
@@ -151,6 +155,7 @@ class Intent(Record):
     count: int
     join_hash: str
     machine_ids: tuple[str, ...] = ()
+    ready: tuple[str, ...] = ()
     accepted_at: float = 0.0
     reason: str = ""
 

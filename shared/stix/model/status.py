@@ -105,10 +105,11 @@ class OperationStatus(StrEnum):
 
 
 class IntentStatus(StrEnum):
-    """PENDING: a create call may have happened. CREATED: the provider accepted. REFUSED: it did not.
-    ENDED: the provider said that every machine is gone."""
+    """PENDING: a create call may have happened. CREATED: the provider accepted. RACING: it accepted, and
+    others were asked too. REFUSED: it did not. ENDED: the provider said that every machine is gone."""
 
     PENDING = "PENDING"
     CREATED = "CREATED"
+    RACING = "RACING"
     REFUSED = "REFUSED"
     ENDED = "ENDED"
