@@ -7,7 +7,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from functions.api import access, clusters, jobs, service
+from functions.api import access, clusters, jobs, managed_jobs, service
 from stix.runtime.http import new_resolver
 
 logger = Logger(service="api")
@@ -15,6 +15,7 @@ app = new_resolver(logger)
 clusters.add_routes(app)
 access.add_routes(app)
 jobs.add_routes(app)
+managed_jobs.add_routes(app)
 service.add_routes(app)
 
 

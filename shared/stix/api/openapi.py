@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from stix.api import v1
-from stix.api.routes import ERROR_CODES, OPERATION_CODES, ROUTES, Query, Route
+from stix.api.route import Query, Route
+from stix.api.routes import ERROR_CODES, OPERATION_CODES, ROUTES
 
 __all__ = ["document", "text"]
 
@@ -38,6 +39,7 @@ _PATH_PARAMETERS = {
     "name": "A cluster's name.",
     "job_id": "A job's number, or `latest`.",
     "operation_id": "An operation's id.",
+    "run": "A run's number.",
 }
 
 _Mode = Literal["validation", "serialization"]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-from pydantic import BaseModel
-
 from stix.api import v1, v1_access, v1_admin, v1_reports
+from stix.api.route import AFTER, HOLD, Query, Route
+from stix.api.routes_jobs import JOB_ROUTES
 
 __all__ = ["ERROR_CODES", "OPERATION_CODES", "ROUTES", "Query", "Route"]
 
 ERROR_CODES: dict[int, tuple[str, ...]] = {
-    400: ("invalid_input", "invalid_task", "upload_missing", "cannot_stop"),
+    400: ("invalid_input", "invalid_task", "upload_missing", "cannot_stop", "deadline_too_early"),
     401: ("unauthorized",),
     403: ("budget_exceeded", "forbidden"),
     404: ("not_found", "no_route", "cluster_not_found", "job_not_found", "operation_not_found"),
@@ -20,6 +17,7 @@ ERROR_CODES: dict[int, tuple[str, ...]] = {
         "conflict",
         "busy",
         "cluster_not_up",
+        "cluster_owned",
         "name_taken",
         "does_not_fit",
         "idempotency_mismatch",
@@ -36,39 +34,7 @@ OPERATION_CODES = ("launch_failed", "no_offer", "node_lost", "superseded")
 """Codes that an operation's ``error`` may carry besides a provider's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A parameter of the query string. ``lowest`` and ``most`` bound a number."""
-
-    name: str
-    description: str
-    type: Literal["string", "integer", "boolean"] = "string"
-    lowest: int | None = None
-    most: int | None = None
-    default: str | int | bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """``errors`` come on top of those that every route with a token may answer; ``keyed`` routes take an
-    ``Idempotency-Key``; ``open`` ones no token."""
-
-    method: Literal["get", "post", "put"]
-    path: str
-    name: str
-    summary: str
-    response: type[BaseModel]
-    status: int = 200
-    request: type[BaseModel] | None = None
-    query: tuple[Query, ...] = ()
-    errors: tuple[int, ...] = ()
-    keyed: bool = False
-    open: bool = False
-
-
-_AFTER = Query("after", "`next` of the page before.")
 _VERBOSE = Query("verbose", "With nodes and attempts.", "boolean", default=False)
-_WAIT = "Hold the answer for up to so many seconds until there is something new, where the server can do so."
 
 ROUTES: tuple[Route, ...] = (
     Route("get", "/v1/health", "health", "Whether the service answers.", v1.Health, open=True),
@@ -144,7 +110,7 @@ ROUTES: tuple[Route, ...] = (
         "listClusters",
         "Clusters that have not ended, newest first.",
         v1.ClusterList,
-        query=(_VERBOSE, Query("names", "Only these, comma-separated; unknown ones are left out."), _AFTER),
+        query=(_VERBOSE, Query("names", "Only these, comma-separated; unknown ones are left out."), AFTER),
         errors=(400,),
     ),
     Route(
@@ -175,7 +141,7 @@ ROUTES: tuple[Route, ...] = (
         v1.JobList,
         query=(
             Query("skip_finished", "Leave out jobs that have ended.", "boolean", default=False),
-            _AFTER,
+            AFTER,
             Query("limit", "Jobs that a page reads.", "integer", 1, 200, 100),
         ),
         errors=(400, 404),
@@ -206,7 +172,7 @@ ROUTES: tuple[Route, ...] = (
         query=(
             Query("cursor", "`cursor` of the page before; empty from the start; `end` for the counts only."),
             Query("follow", "Ask the nodes to send what they have at once.", "boolean", default=False),
-            Query("wait", _WAIT, "integer", 0, 20, 0),
+            Query("wait", HOLD, "integer", 0, 20, 0),
             Query("rank", "Only this rank.", "integer", 0),
         ),
         errors=(400, 404),
@@ -294,7 +260,7 @@ ROUTES: tuple[Route, ...] = (
         "listOperations",
         "Operations, unfinished ones first, then newest first.",
         v1.OperationList,
-        query=(_AFTER,),
+        query=(AFTER,),
         errors=(400,),
     ),
     Route(
@@ -304,9 +270,10 @@ ROUTES: tuple[Route, ...] = (
         "How an accepted request is doing.",
         v1.Operation,
         query=(
-            Query("wait", _WAIT, "integer", 0, 20, 0),
+            Query("wait", HOLD, "integer", 0, 20, 0),
             Query("seen", "Lines of progress that are known already.", "integer", 0, 1000, 0),
         ),
         errors=(400, 404),
     ),
+    *JOB_ROUTES,
 )

@@ -50,8 +50,8 @@ class ManagedJobAccepted(Response):
 
 
 class ManagedJobTask(Response):
-    """``status`` is SkyPilot's ManagedJobStatus. ``recoveries`` counts lost machines, ``restarts``
-    repetitions after its own errors. ``work_done``: seconds behind its newest checkpoint."""
+    """``status`` is SkyPilot's ManagedJobStatus. ``after`` are the places of the tasks it runs after;
+    ``recoveries`` counts lost machines, ``restarts`` repetitions after its own errors."""
 
     index: int
     name: str = ""

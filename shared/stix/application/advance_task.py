@@ -86,7 +86,7 @@ def _take_in(draft: Draft, index: int, seen: Seen) -> None:
         case Finding.RUNS:
             _runs(draft, index, seen)
         case Finding.SUCCEEDED:
-            draft.change_task(index, exit_code=0, **where)
+            draft.change_task(index, exit_code=0, started_at=_started_at(task, seen), **where)
             let_go(draft, index, "its job has ended", seconds=_LOG_SECONDS)
             draft.end_task(index, ManagedJobStatus.SUCCEEDED, "")
         case Finding.FAILED:
@@ -107,6 +107,11 @@ def _take_in(draft: Draft, index: int, seen: Seen) -> None:
             _trouble(draft, index, seen)
 
 
+def _started_at(task: JobTask, seen: Seen) -> float | None:
+    """When the task first ran; a short run is over before anybody looked at it."""
+    return task.started_at or (None if seen.job is None else seen.job.started_at)
+
+
 def _runs(draft: Draft, index: int, seen: Seen) -> None:
     task = draft.task(index)
     if task.settled:
@@ -120,7 +125,7 @@ def _runs(draft: Draft, index: int, seen: Seen) -> None:
         settled=True,
         lost=False,
         refusals=0,
-        started_at=task.started_at or draft.now,
+        started_at=_started_at(task, seen) or draft.now,
     )
     market = "spot" if seen.spot else "on-demand"
     name = "JobStarted" if task.started_at is None else "JobRecovered"
@@ -135,7 +140,8 @@ def _failed(draft: Draft, index: int, seen: Seen) -> None:
     again, counts = restarts(task, code)
     words = seen.reason or f"exit code {code}"
     if not again:
-        draft.change_task(index, exit_code=code, place=seen.place, spot=seen.spot)
+        started_at = _started_at(task, seen)
+        draft.change_task(index, exit_code=code, started_at=started_at, place=seen.place, spot=seen.spot)
         let_go(draft, index, "its job has failed", seconds=_LOG_SECONDS)
         draft.end_task(index, ManagedJobStatus(str(run.status)), words)
         return

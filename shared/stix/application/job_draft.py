@@ -109,8 +109,9 @@ class Draft:
         changes: dict[str, Any] = {"reason": reason}
         if status is not self.job.status:
             changes |= {"status": status, "since": self.now}
-        if status is ManagedJobStatus.RUNNING and self.job.started_at is None:
-            changes |= {"started_at": self.now}
+        if self.job.started_at is None:
+            began = [task.started_at for task in self.job.tasks if task.started_at is not None]
+            changes |= {"started_at": min(began, default=None)}
         if status.terminal:
             changes |= {"ended_at": self.now, "expires_at": self.now + self.world.limits.retention_seconds}
             self.say(_NAMES.get(status, "ManagedJobFailed"), reason)

@@ -118,6 +118,7 @@ def _cluster_view(cluster: Cluster, addresses: Sequence[str]) -> dict[str, Any]:
         "num_nodes": cluster.num_nodes,
         "autostop": None if cluster.autostop is None else cluster.autostop.to_wire(),
         "user": cluster.user,
+        "owner": cluster.owner,
         "labels": cluster.labels,
         "ports": list(cluster.ports),
         "addresses": list(addresses),

@@ -25,6 +25,7 @@ COMMANDS = {
     "queue": ("stix.cli.jobs", "Show the jobs of clusters."),
     "logs": ("stix.cli.logs", "Show or save the log of a job."),
     "cancel": ("stix.cli.jobs", "Cancel jobs."),
+    "jobs": ("stix.cli.managed_jobs", "Jobs that outlive their machines: spot, recovery, deadlines."),
     "stop": ("stix.cli.lifecycle", "Stop clusters; their disks stay."),
     "start": ("stix.cli.lifecycle", "Start stopped clusters."),
     "down": ("stix.cli.lifecycle", "Delete clusters."),

@@ -14,12 +14,16 @@ __all__ = ["explain_command"]
 
 
 @click.command("explain", short_help="Show why a cluster is where and what it is.")
-@click.argument("cluster")
+@click.argument("cluster", metavar="CLUSTER|JOB")
 @output_option
 @click.pass_obj
 def explain_command(session: Session, cluster: str, output: str) -> None:
     """Show the decisions that led to CLUSTER: what it asked for, which offer was chosen and why, every place
-    that was tried or passed over in the providers' own words, and when it will end by itself."""
+    that was tried or passed over in the providers' own words, and when it will end by itself. A number is a
+    managed job: its decisions and their reasons, and what it cost."""
+    if cluster.isdigit():
+        explain_job(session, int(cluster), output)
+        return
     found = session.client().explain(cluster)
     if output == "json":
         print_json(session, found)
@@ -43,6 +47,37 @@ def explain_command(session: Session, cluster: str, output: str) -> None:
     if found["decisions"]:
         session.say("  decisions:")
     for line in found["decisions"]:
+        say_folded(session, f"    {age(now - line['at']):>4} ago  {line['message']}")
+
+
+def explain_job(session: Session, number: int, output: str) -> None:
+    """Print the decisions of a managed job, oldest first."""
+    told = session.client().explain_job(number)
+    if output == "json":
+        print_json(session, told)
+        return
+    job, now = told["job"], session.now()
+    reason = f": {job['reason']}" if job["reason"] else ""
+    say_folded(
+        session, f"Job {job['id']} ({job['name']}) is {job['status']} for {age(now - job['since'])}{reason}"
+    )
+    for task in job["tasks"]:
+        label = task["name"] or f"task {task['index'] + 1}"
+        where = f" in {task['place']}{' (spot)' if task['spot'] else ''}" if task["place"] else ""
+        say_folded(
+            session,
+            f"  {label}: {task['status']}{where}, strategy {task['strategy']}, "
+            f"{task['recoveries']} recoveries, {task['restarts']} restarts",
+        )
+    if job["deadline_at"] is not None:
+        done = f", {told['work_done'] / 3600:.2g} of {told['work'] / 3600:.3g} h of work stored"
+        left = job["deadline_at"] - now
+        when = f"in {age(left)}" if left > 0 else f"{age(-left)} ago"
+        say_folded(session, f"  deadline {when}{done}")
+    say_folded(session, f"  cost up to now: {price_text(told['cost'])}")
+    if told["decisions"]:
+        session.say("  decisions:")
+    for line in told["decisions"]:
         say_folded(session, f"    {age(now - line['at']):>4} ago  {line['message']}")
 
 

@@ -48,8 +48,8 @@ def choose(
     everything: bool,
     applies: Callable[[Cluster], bool] = lambda cluster: True,
 ) -> list[str]:
-    """The clusters to act on. Of ``--all`` and of patterns only those that it ``applies`` to; a name that was
-    written out is always meant. Raises ``SdkError`` 404."""
+    """The clusters to act on. Of ``--all`` and of patterns only those that it ``applies`` to and that are no
+    managed job's; a name that was written out is always meant. Raises ``SdkError`` 404."""
     if names and not any(_is_pattern(name) for name in names):
         return list(dict.fromkeys(names))
     found, missing = matching(client, names)
@@ -57,4 +57,8 @@ def choose(
         raise SdkError(
             "not_found", f"No cluster matches {', '.join(missing)}.", "`stix status` lists them.", 404
         )
-    return [cluster["name"] for cluster in found if applies(cluster) or cluster["name"] in names]
+    return [
+        cluster["name"]
+        for cluster in found
+        if (applies(cluster) and not cluster.get("owner")) or cluster["name"] in names
+    ]

@@ -17,8 +17,24 @@ _LEAST = 8
 _GAP = "  "
 _COLOURS = {
     "green": {"UP", "RUNNING", "SUCCEEDED", "enabled"},
-    "yellow": {"INIT", "PENDING", "SETTING_UP", "AUTOSTOPPING", "UNREACHABLE", "STARTING"},
-    "red": {"FAILED", "FAILED_SETUP", "FAILED_DRIVER"},
+    "yellow": {
+        "INIT",
+        "PENDING",
+        "SETTING_UP",
+        "AUTOSTOPPING",
+        "UNREACHABLE",
+        "STARTING",
+        "RECOVERING",
+        "CANCELLING",
+    },
+    "red": {
+        "FAILED",
+        "FAILED_SETUP",
+        "FAILED_DRIVER",
+        "FAILED_PRECHECKS",
+        "FAILED_NO_RESOURCE",
+        "FAILED_CONTROLLER",
+    },
 }
 
 output_option = click.option(

@@ -12,7 +12,15 @@ import click
 if TYPE_CHECKING:
     from stix.model.task import Task
 
-__all__ = ["RESOURCE_FLAGS", "autostop_flags", "autostop_options", "read_task", "task_options"]
+__all__ = [
+    "RESOURCE_FLAGS",
+    "autostop_flags",
+    "autostop_options",
+    "read_task",
+    "task_file",
+    "task_options",
+    "with_flags",
+]
 
 Command = Callable[..., Any]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -101,15 +109,26 @@ def read_task(entrypoint: Sequence[str], flags: Mapping[str, Any], environ: Mapp
     ``TaskError``, ``click.UsageError``."""
     from stix.model.task import Task
 
-    if len(entrypoint) > 1 and _is_file(entrypoint[:1]):
-        raise click.UsageError(f"Give a task file ({entrypoint[0]}) or a command, not both.")
-    if _is_file(entrypoint):
-        task = Task.from_yaml(Path(entrypoint[0]).expanduser())
+    path = task_file(entrypoint)
+    if path is not None:
+        task = Task.from_yaml(path)
     elif entrypoint:
         # Joined by spaces, as ssh does: quote the whole command to keep your shell from reading it.
         task = Task.from_command(" ".join(entrypoint))
     else:
         task = Task()
+    return with_flags(task, flags, environ)
+
+
+def task_file(entrypoint: Sequence[str]) -> Path | None:
+    """The file that an entrypoint names; None for a command, or nothing. Raises ``click.UsageError``."""
+    if len(entrypoint) > 1 and _is_file(entrypoint[:1]):
+        raise click.UsageError(f"Give a task file ({entrypoint[0]}) or a command, not both.")
+    return Path(entrypoint[0]).expanduser() if _is_file(entrypoint) else None
+
+
+def with_flags(task: Task, flags: Mapping[str, Any], environ: Mapping[str, str]) -> Task:
+    """The task with what the flags say. Raises ``TaskError``, ``click.UsageError``."""
     resources = {field: flags[field] for field in RESOURCE_FLAGS}
     if flags["ports"]:
         resources["ports"] = list(flags["ports"])

@@ -15,6 +15,7 @@ from stix.sdk import responses as shape
 from stix.sdk.endpoint import Endpoint, is_loopback
 from stix.sdk.errors import IncompatibleError
 from stix.sdk.failures import answer_error, transport_error
+from stix.sdk.managed_jobs import ManagedJobCalls
 from stix.sdk.objects import ObjectTransfer
 from stix.sdk.retrying import FIRST_CONTACT_PATIENCE, HOLD_PATIENCE, RETRIED_STATUS, Backoff, Pace
 
@@ -24,7 +25,7 @@ PROTOCOL = 1
 _HOLD_SECONDS = 20
 
 
-class Client:
+class Client(ManagedJobCalls):
     """Talks to one control plane; usable from several threads, and as a context manager.
 
     Every POST and PUT carries an idempotency key that is the same over the retries of one call, so a retry

@@ -264,6 +264,7 @@ class Cluster(TypedDict):
     autostop: Autostop | None
     autostop_at: float | None
     user: str
+    owner: NotRequired[str]
     labels: dict[str, str]
     ports: list[str]
     addresses: list[str]

@@ -21,10 +21,11 @@ Report = Callable[[str], None]
 _SHOWN_FROM = 8 * 1024 * 1024
 
 
-def task_fields(task: Task, *, follow: bool = False) -> dict[str, Any]:
+def task_fields(task: Task, *, follow: bool = False, managed: bool = False) -> dict[str, Any]:
     """The request's part that is the task alone, enough to ask for a plan. Raises ``InvalidInputError`` where
-    a local path does not exist, and ``TaskError`` for what cannot be launched yet."""
-    check_runnable(task)
+    a local path does not exist, and ``TaskError`` for what cannot be launched, or (``managed``) run as a
+    managed job, yet."""
+    check_runnable(task, managed=managed)
     for field, source in _local_paths(task):
         if not Path(source).expanduser().exists():
             raise InvalidInputError(
@@ -34,9 +35,11 @@ def task_fields(task: Task, *, follow: bool = False) -> dict[str, Any]:
     return {"task": task.to_yaml_config(), "secrets": task.secret_values(), "follow": follow}
 
 
-def upload_task(client: Client, task: Task, report: Report, *, follow: bool) -> dict[str, Any]:
+def upload_task(
+    client: Client, task: Task, report: Report, *, follow: bool, managed: bool = False
+) -> dict[str, Any]:
     """The whole task request, with its files in the store. Raises ``InvalidInputError``, ``SdkError``."""
-    request = task_fields(task, follow=follow)
+    request = task_fields(task, follow=follow, managed=managed)
     if isinstance(task.workdir, str):
         request["workdir"] = _upload(client, task.workdir, "", "workdir", report)
     if mounts := task.local_mounts():
