@@ -309,7 +309,16 @@ def test_every_kind_of_machine_in_the_catalog_can_be_asked_for(world: World, com
     ],
 )
 def test_disk_is_what_tier_and_series_allow(kind: str, tier: str, disk: dict[str, Any]) -> None:
-    assert disk_of(kind, tier) == disk
+    assert disk_of(kind, tier, 256) == disk
+
+
+def test_small_hyperdisk_is_as_fast_as_its_size_allows() -> None:
+    speeds = [disk_of("n4-standard-2", "best", gib) for gib in (4, 20, 256)]
+    assert [(one["provisioned_iops"], one["provisioned_throughput"]) for one in speeds] == [
+        (3000, 750),
+        (10000, 1000),
+        (24000, 1000),
+    ]
 
 
 def test_disk_has_its_size_and_goes_with_its_machine(world: World, compute: GcpCompute) -> None:
@@ -327,7 +336,7 @@ def test_disk_has_its_size_and_goes_with_its_machine(world: World, compute: GcpC
         ({"instance_type": "t2a-standard-2"}, {}, "debian-12-arm64"),
         (A100, {}, "ubuntu-accelerator-2404-amd64-with-nvidia-580"),
         ({"image": "docker:python:3.12"}, {}, "debian-12"),
-        ({"image": "projects/me/global/images/mine"}, {"image": "x"}, "mine"),
+        ({"image": "projects/me/global/images/mine"}, {"image": "projects/me/global/images/x"}, "mine"),
         ({}, {"image": "projects/me/global/images/ours"}, "ours"),
         (A100, {"accelerated_image": "projects/me/global/images/fast"}, "fast"),
     ],
@@ -338,6 +347,12 @@ def test_image_is_the_tasks_or_the_settings_or_fits_the_machine(
     world.compute(**settings).create(world.request("a", **changes))
     (disk,) = _asked(world)["disks"]
     assert disk["initializeParams"]["sourceImage"].rpartition("/")[2] == image
+
+
+def test_image_of_another_cloud_is_refused_by_name(world: World, compute: GcpCompute) -> None:
+    with pytest.raises(InvalidRequestError, match=r"resources\.image_id: 'ami-1'"):
+        compute.create(world.request("a", image="ami-1", ports=("80",)))
+    assert world.leftovers() == []
 
 
 def test_machine_boots_the_agent_that_it_was_given(world: World, compute: GcpCompute) -> None:

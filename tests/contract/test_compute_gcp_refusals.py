@@ -14,6 +14,7 @@ from stix.adapters.system import SystemClock
 from stix.clouds.gcp.compute import GcpCompute, connect
 from stix.clouds.gcp.errors import REFUSALS, refusal
 from stix.clouds.gcp.facts import FACTS, is_arm
+from stix.clouds.gcp.names import request_id
 from stix.clouds.registry import check_config
 from stix.model.errors import (
     Blocks,
@@ -104,6 +105,20 @@ def test_quota_counts_first_when_zones_refuse_for_different_reasons(
     with pytest.raises(QuotaExceededError) as refused:
         compute.create(world.request("a"))
     assert refused.value.blocks is Blocks.FAMILY
+
+
+def test_insertion_of_one_machine_is_not_taken_for_that_of_its_gang(
+    world: World, compute: GcpCompute
+) -> None:
+    request = world.request("a", 2)
+    ids = compute.create(request)
+    name = world.server.state.add_operation(
+        f"zones/{REGION}-a", "insert", f"instances/{ids[0]}", client_id=request_id(request.token)
+    )["name"]
+    world.settle()
+    assert world.server.state.operations("")[-1][1]["name"] == name
+    world.server.state.operations("")[-1][1]["error"] = {"errors": [{"code": "INTERNAL_ERROR"}]}
+    assert compute.create(request) == ids
 
 
 @pytest.mark.parametrize("code", ["backendError", "internalError"])
@@ -292,6 +307,7 @@ def test_endpoint_that_does_not_answer_is_unavailable(world: World) -> None:
     [
         ({"zone": "x"}, r"clouds\.gcp\.zone"),
         ({"subnetworks": "x"}, r"clouds\.gcp\.subnetworks"),
+        ({"image": "ami-1"}, r"clouds\.gcp\.image"),
         ({"public_addresses": "maybe"}, r"clouds\.gcp\.public_addresses"),
         ({"federation": {"type": "service_account", "private_key": "hush"}}, r"clouds\.gcp\.federation"),
         ({"key": {"type": "authorized_user", "refresh_token": "hush"}}, r"clouds\.gcp\.key"),

@@ -68,7 +68,7 @@ class State:
             operation["endTime"] = _TIME
             finish()
 
-    def _operation(
+    def add_operation(
         self,
         scope: str,
         kind: str,
@@ -118,9 +118,11 @@ class State:
         name = self._new(body, self.networks, "networks")
         self.networks[name] = {"kind": "compute#network", **body}
         if not slow:
-            return self._operation("global", "insert", f"networks/{name}")
+            return self.add_operation("global", "insert", f"networks/{name}")
         self._not_ready.add(name)
-        return self._operation("global", "insert", f"networks/{name}", lambda: self._not_ready.discard(name))
+        return self.add_operation(
+            "global", "insert", f"networks/{name}", lambda: self._not_ready.discard(name)
+        )
 
     def get_firewall(self, name: str) -> dict[str, Any]:
         if name not in self.firewalls:
@@ -131,12 +133,12 @@ class State:
         name = self._new(body, self.firewalls, "firewalls")
         self._check_network(body["network"])
         self.firewalls[name] = {"kind": "compute#firewall", **body}
-        return self._operation("global", "insert", f"firewalls/{name}")
+        return self.add_operation("global", "insert", f"firewalls/{name}")
 
     def delete_firewall(self, name: str) -> dict[str, Any]:
         self.get_firewall(name)
         del self.firewalls[name]
-        return self._operation("global", "delete", f"firewalls/{name}")
+        return self.add_operation("global", "delete", f"firewalls/{name}")
 
     def _new(self, body: dict[str, Any], there: dict[str, Any], kind: str) -> str:
         name = str(body["name"])
@@ -223,7 +225,7 @@ class State:
             finish = self._running(placed)
         else:
             finish = self._vanished(placed)
-        operation = self._operation(scope, "bulkInsert", "", finish, client_id=client_id)
+        operation = self.add_operation(scope, "bulkInsert", "", finish, client_id=client_id)
         if refusal is not None:
             self._under_way.remove((operation, finish))
             failure = {"errors": [{"code": refusal[0], "message": refusal[1]}]}
@@ -323,7 +325,7 @@ class State:
             raise Wrong("resourceNotReady", f"The resource '{name}' is not ready")
         machine["status"] = "STOPPING"
         self._power(machine, False)
-        return self._operation(f"zones/{zone}", "delete", f"instances/{name}", self._vanished([name]))
+        return self.add_operation(f"zones/{zone}", "delete", f"instances/{name}", self._vanished([name]))
 
     def stop(self, zone: str, name: str, *, discard: bool) -> dict[str, Any]:
         machine = self._find(zone, name)
@@ -338,14 +340,14 @@ class State:
             if machine["status"] == "STOPPING" and not self._deleting(name):
                 machine["status"] = "TERMINATED"
 
-        return self._operation(f"zones/{zone}", "stop", f"instances/{name}", finish)
+        return self.add_operation(f"zones/{zone}", "stop", f"instances/{name}", finish)
 
     def start(self, zone: str, name: str) -> dict[str, Any]:
         machine = self._find(zone, name)
         if machine["status"] != "TERMINATED":
             raise Wrong("resourceNotReady", f"The resource '{name}' is not ready")
         machine["status"] = "STAGING"
-        return self._operation(f"zones/{zone}", "start", f"instances/{name}", self._running([name]))
+        return self.add_operation(f"zones/{zone}", "start", f"instances/{name}", self._running([name]))
 
     def preempt(self, name: str) -> None:
         machine = self.machines[name]
@@ -354,7 +356,7 @@ class State:
         machine["status"] = "STOPPING"
         self._power(machine, False)
         scope = f"zones/{machine['zone'].rpartition('/')[2]}"
-        operation = self._operation(
+        operation = self.add_operation(
             scope, "compute.instances.preempted", f"instances/{name}", self._vanished([name])
         )
         operation["statusMessage"] = "Instance was preempted."

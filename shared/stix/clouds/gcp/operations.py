@@ -54,7 +54,8 @@ def operations_of(session: Session, tokens: Collection[str]) -> dict[str, GangOp
         filters += [f'(targetLink : "/instances/{token_name(token)}-")' for token in some]
         for operation in _list(session, " OR ".join(filters)):
             token = by_request.get(str(operation.client_operation_id))
-            if token is not None:
+            # Each machine's own insertion may carry the key of the bulk that it is part of.
+            if token is not None and operation.operation_type != "insert":
                 found[token].creation = operation
                 continue
             name = str(operation.target_link).rpartition("/")[2]

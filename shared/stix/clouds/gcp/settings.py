@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from stix.model.errors import InvalidInputError
 
-__all__ = ["GcpCloud", "from_config"]
+__all__ = ["IMAGE_FORM", "GcpCloud", "from_config"]
+
+IMAGE_FORM = "projects/PROJECT/global/images/NAME, or …/images/family/NAME"
 
 
 class GcpCloud(BaseModel):
@@ -54,6 +56,13 @@ class GcpCloud(BaseModel):
     def _of_a_service_account(cls, value: dict[str, Any]) -> dict[str, Any]:
         if value and value.get("type") != "service_account":
             raise ValueError("must be the content of a service account's key file")
+        return value
+
+    @field_validator("image", "accelerated_image")
+    @classmethod
+    def _an_image(cls, value: str) -> str:
+        if value and "/images/" not in value:
+            raise ValueError(f"must be {IMAGE_FORM}")
         return value
 
 

@@ -16,7 +16,7 @@ from stix.clouds.gcp.names import (
     tags_of,
     token_name,
 )
-from stix.clouds.gcp.settings import GcpCloud
+from stix.clouds.gcp.settings import IMAGE_FORM, GcpCloud
 from stix.model.errors import InvalidRequestError, NoCapacityError
 from stix.ports.compute import GangRequest, Machine, MachineState
 
@@ -53,8 +53,11 @@ _ON_N1 = {
 _HYPERDISK_ONLY = ("a3-ultragpu", "a4-", "a4x-", "c4-", "c4a-", "c4d-", "g4-", "h4d-", "m4-", "n4", "x4-")
 _TAKES_STANDARD = ("a2-", "c2-", "c2d-", "e2-", "m1-", "n1-", "n2-", "n2d-", "t2d-")
 _PERSISTENT = {"low": "pd-standard", "high": "pd-ssd", "ultra": "pd-ssd", "best": "pd-ssd"}
-# IOPS and MiB/s of a hyperdisk-balanced; without them it has 3,000 and 140.
+# IOPS and MiB/s of a hyperdisk-balanced. It has the least of both in any case; for each GiB it takes 500
+# IOPS, for every four of those 1 MiB/s ("Hyperdisk limits").
 _HYPER = {"medium": (6000, 250), "high": (12000, 500), "ultra": (24000, 1000), "best": (24000, 1000)}
+_LEAST_IOPS, _LEAST_THROUGHPUT = 3000, 140
+_IOPS_A_GIB, _IOPS_A_MIB = 500, 4
 _DISK_GIB = 256
 """As SkyPilot's default: CUDA images and a model fit."""
 
@@ -80,6 +83,7 @@ def _properties(request: GangRequest, settings: GcpCloud, network: str, deployme
     offer = request.offer
     kind = offer.instance_type.partition("+")[0]
     labels = labels_of(request.tags, token=request.token, count=request.count)
+    disk_gib = request.disk_size_gib or _DISK_GIB
     interface: dict[str, Any] = {"network": network}
     if offer.region in settings.subnetworks:
         interface["subnetwork"] = f"regions/{offer.region}/subnetworks/{settings.subnetworks[offer.region]}"
@@ -109,9 +113,9 @@ def _properties(request: GangRequest, settings: GcpCloud, network: str, deployme
                 "auto_delete": True,
                 "initialize_params": {
                     "source_image": _image(request, settings, kind),
-                    "disk_size_gb": request.disk_size_gib or _DISK_GIB,
+                    "disk_size_gb": disk_gib,
                     "labels": labels,
-                    **disk_of(kind, request.disk_tier),
+                    **disk_of(kind, request.disk_tier, disk_gib),
                 },
             }
         ],
@@ -137,6 +141,11 @@ def _properties(request: GangRequest, settings: GcpCloud, network: str, deployme
 
 def _image(request: GangRequest, settings: GcpCloud, kind: str) -> str:
     if request.image and not request.image.startswith("docker:"):
+        if "/images/" not in request.image:
+            raise InvalidRequestError(
+                f"resources.image_id: {request.image!r} is no image of Google Cloud.",
+                hint=f"Write {IMAGE_FORM}.",
+            )
         return request.image
     arm = is_arm(kind)
     if request.offer.accelerator:
@@ -144,12 +153,15 @@ def _image(request: GangRequest, settings: GcpCloud, kind: str) -> str:
     return settings.image or _IMAGE.format(arch="-arm64" if arm else "")
 
 
-def disk_of(kind: str, tier: str) -> dict[str, Any]:
+def disk_of(kind: str, tier: str, gib: int) -> dict[str, Any]:
     """The boot disk's type, and its speed where that is given apart from its size."""
     if kind.startswith(_HYPERDISK_ONLY):
         disk: dict[str, Any] = {"disk_type": "hyperdisk-balanced"}
         if tier in _HYPER:
-            disk["provisioned_iops"], disk["provisioned_throughput"] = _HYPER[tier]
+            iops, throughput = _HYPER[tier]
+            iops = max(_LEAST_IOPS, min(iops, gib * _IOPS_A_GIB))
+            disk["provisioned_iops"] = iops
+            disk["provisioned_throughput"] = max(_LEAST_THROUGHPUT, min(throughput, iops // _IOPS_A_MIB))
         return disk
     if tier == "low" and not kind.startswith(_TAKES_STANDARD):
         tier = ""
