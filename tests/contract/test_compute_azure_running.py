@@ -21,6 +21,9 @@ from stix.ports.compute import MachineState
 from tests.contract.compute_worlds import await_states, states
 from tests.contract.world_azure import World
 from tests.providers.azure.server import role_actions
+from tests.providers.azure.state import SUBSCRIPTION
+
+NO_PRINCIPAL = {"tenant_id": "", "client_id": "", "client_secret": ""}
 
 
 @pytest.fixture
@@ -190,6 +193,28 @@ def test_endpoint_that_does_not_answer_is_unavailable(world: World) -> None:
 def test_certificate_of_somebody_else_is_not_trusted(world: World) -> None:
     with pytest.raises((UnavailableError, CredentialsError), match=r"(?i)certificate"):
         world.compute(ca_file="").identity()
+
+
+def test_service_principal_of_the_environment_is_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET"):
+        monkeypatch.setenv(f"AZURE_{name}", world.server.config()[name.lower()])
+    assert SUBSCRIPTION in world.compute(**NO_PRINCIPAL).identity()
+
+
+def test_credentials_are_asked_for_when_there_are_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET"):
+        monkeypatch.delenv(f"AZURE_{name}", raising=False)
+    # Of all the ways the one that asks nobody.
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")
+    with pytest.raises(CredentialsError, match="cannot be used") as refusal:
+        world.compute(**NO_PRINCIPAL).identity()
+    assert "stix check azure" in refusal.value.hint
+
+
+def test_secret_that_entra_id_does_not_know_is_told(world: World) -> None:
+    world.server.secret_is_wrong = True
+    with pytest.raises(CredentialsError, match="Invalid client secret"):
+        world.compute().identity()
 
 
 def test_subscription_that_is_not_ours_is_a_matter_of_credentials(world: World) -> None:

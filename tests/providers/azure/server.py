@@ -35,6 +35,7 @@ class AzureServer:
         self.cloud = Cloud(hosts)
         self.routes = Routes(self.cloud, self.faults, role_actions())
         self.notices: set[str] = set()
+        self.secret_is_wrong = False
         self._settles = hosts is not None
         self._lock = threading.RLock()
         self.ca_file = folder / "azure-ca.pem"
@@ -139,6 +140,9 @@ class AzureServer:
         return self.routes.answer(http.command, parts[2:], query, body, f"{self.url}{http.path}")
 
     def _entra(self, parts: list[str]) -> Reply:
+        if self.secret_is_wrong and parts[-1] == "token":
+            words = "AADSTS7000215: Invalid client secret provided."
+            return Reply(401, {"error": "invalid_client", "error_description": words})
         if parts[-1] != "openid-configuration":
             return Reply(200, {"token_type": "Bearer", "expires_in": 3600, "access_token": _TOKEN})
         base = f"{self.url}/{parts[0]}"
