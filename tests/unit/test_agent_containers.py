@@ -319,6 +319,11 @@ def test_podman_is_taken_when_there_is_no_docker(tmp_path: Path):
     assert (engine.name, version) == ("podman", "4.3.1")
 
 
+def test_podman_is_taken_when_docker_does_not_answer(tmp_path: Path):
+    environment = machine(tmp_path / "bin", docker="exit 1", podman="echo 4.3.1")
+    assert ready_engine(environment, False, str(tmp_path / "log"), print)[0].name == "podman"
+
+
 def test_engine_sees_the_home_of_its_person_when_the_node_has_another():
     assert engine_environment({"HOME": "/node", "STIX_ENGINE_HOME": "/home/me"}) == {"HOME": "/home/me"}
     assert engine_environment({"HOME": "/root"}) == {"HOME": "/root"}

@@ -180,6 +180,8 @@ class Containers:
         # Written first, so that whoever deletes the node finds the container by its name.
         write_json(self._record, {**kept, "id": ""})
         answer = engine.run("create", *arguments)
+        if answer.code != 0 and with_init and _lacks_init(answer.err):
+            return self._make(engine, wanted, kept, with_init=False)
         if answer.code != 0:
             raise ContainerError(start_words(kept["image"], answer.err))
         kept = {**kept, "id": answer.out.split()[-1]}
@@ -188,8 +190,7 @@ class Containers:
 
     def _start(self, engine: Engine, wanted: Json, kept: Json) -> Json:
         words = self._hold(engine, kept["name"])
-        if words and ("docker-init" in words or "catatonit" in words):
-            # No init program beside the engine: then nobody collects orphans, and all else is the same.
+        if _lacks_init(words):
             engine.run("rm", "--force", kept["name"])
             kept = self._make(engine, wanted, kept, with_init=False)
             words = self._hold(engine, kept["name"])
@@ -228,3 +229,8 @@ class Containers:
                     return log_text.read().strip() or "it ended at once"
             time.sleep(0.05)
         return ""
+
+
+def _lacks_init(words: str) -> bool:
+    """The engine comes without its init program: then nobody collects orphans, and all else is the same."""
+    return any(name in words for name in ("docker-init", "catatonit", "container-init"))

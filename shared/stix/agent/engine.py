@@ -92,13 +92,10 @@ class Engine:
         return self.run("version", "--format", form, seconds=30.0)
 
 
-def find_engine(environment: Dict[str, str]) -> Optional[Engine]:
+def find_engines(environment: Dict[str, str]) -> List[Engine]:
     """Docker before podman, by PATH."""
-    for name in ("docker", "podman"):
-        path = shutil.which(name, path=environment.get("PATH"))
-        if path is not None:
-            return Engine(path, environment)
-    return None
+    paths = [shutil.which(name, path=environment.get("PATH")) for name in ("docker", "podman")]
+    return [Engine(path, environment) for path in paths if path is not None]
 
 
 def engine_environment(inherited: Dict[str, str]) -> Dict[str, str]:
@@ -118,14 +115,15 @@ def ready_engine(
     ``whole_machine``: the machine is the node's alone; as root an engine is installed and started there.
     """
     ours = whole_machine and os.geteuid() == 0
-    engine = find_engine(environment)
-    if engine is None:
+    engines = find_engines(environment)
+    if not engines:
         if not ours:
             raise ContainerError(
                 f"This computer has no container engine (docker or podman). {HOW_TO_INSTALL}."
             )
-        engine = _install(environment, log_path, note)
-    answer = engine.version()
+        engines = [_install(environment, log_path, note)]
+    answers = [(engine, engine.version()) for engine in engines]
+    engine, answer = next((one for one in answers if one[1].code == 0), answers[0])
     if answer.code != 0 and ours and engine.name == "docker":
         note("Starting docker.")
         _script(_START, environment, log_path)
@@ -141,9 +139,9 @@ def _install(environment: Dict[str, str], log_path: str, note: Note) -> Engine:
             continue
         note(f"Installing a container engine with {tool}.")
         code = _script(script, environment, log_path)
-        engine = find_engine(environment)
-        if engine is not None:
-            return engine
+        engines = find_engines(environment)
+        if engines:
+            return engines[0]
         raise ContainerError(
             f"{tool} could not install a container engine (exit code {code}; its words are in {log_path} "
             "on the node). Use a machine image that has docker."
@@ -185,7 +183,7 @@ def complaint(words: str) -> str:
     telling = [line for line in lines if "error" in line.lower()] or [
         line for line in lines if not line.upper().startswith("WARN")
     ]
-    return telling[0][:500].rstrip(".") if telling else "it says nothing"
+    return telling[0][:500].rstrip(".?") if telling else "it says nothing"
 
 
 def _feed(stream: IO[bytes], feed: Callable[[IO[bytes]], None]) -> None:
