@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -20,14 +20,22 @@ class Host:
     """One machine. Its boot script runs at every power-on, as cloud-init or a container's command would.
 
     The script finds its metadata service under ``STIX_METADATA_URL`` and keeps everything below
-    ``STIX_ROOT`` and ``HOME``, both in ``folder``, which outlives a power-off as a disk does.
+    ``STIX_ROOT`` and ``HOME``, both in ``folder``, which outlives a power-off as a disk does. ``shell`` is
+    what runs it: a command that makes namespaces around it, for machines that are more than processes.
     """
 
     def __init__(
-        self, folder: Path, script: str, *, metadata_url: str, environ: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        script: str,
+        *,
+        metadata_url: str,
+        environ: Mapping[str, str] | None = None,
+        shell: Sequence[str] = ("/bin/sh",),
     ):
         self.folder = folder
         self._script = script
+        self._shell = shell
         self._mark = str(folder)
         self._init: subprocess.Popen[bytes] | None = None
         self._environ = {
@@ -58,7 +66,7 @@ class Host:
         path.write_text(self._script)
         with (self.folder / "console.log").open("ab") as console:
             self._init = subprocess.Popen(
-                ["/bin/sh", str(path)],
+                [*self._shell, str(path)],
                 cwd=self.folder / "root",
                 env=self._environ,
                 stdin=subprocess.DEVNULL,

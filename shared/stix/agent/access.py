@@ -6,7 +6,7 @@ import contextlib
 import logging
 import socket
 import threading
-from typing import Callable, Dict, Optional, Set
+from typing import Callable, Dict, List, Optional, Set, Union
 
 from .config import AgentConfig
 from .files import Json
@@ -32,6 +32,9 @@ class Access:
         self._changed = threading.Condition()
         self._wanted: Optional[Json] = None
         self._server: Optional[SshServer] = None
+        self._taken = -1
+        self._keys: List[Json] = []
+        self._used: List[SshServer] = []
         self._seen: Set[str] = set()
         self._tunnels: Dict[str, Tunnel] = {}
         self._started = False
@@ -55,11 +58,11 @@ class Access:
         """The node ends: its tunnels too, and nobody's key stays on the machine."""
         with self._changed:
             self._closed = True
-            tunnels, server = list(self._tunnels.values()), self._server
+            tunnels, used = list(self._tunnels.values()), list(self._used)
             self._changed.notify_all()
         for tunnel in tunnels:
             tunnel.abandon("the node ends")
-        if server is not None:
+        for server in used:
             with contextlib.suppress(OSError):
                 server.authorize(self._mark(), [])
 
@@ -76,49 +79,62 @@ class Access:
             self._apply(wanted)
 
     def _apply(self, wanted: Json) -> None:
-        facts: Json = {"version": int(wanted.get("keys_version") or 0), "problem": ""}
-        try:
-            # Looked for each time: a setup may have installed one, or changed its settings.
-            server = find_server(self._config)
-            server.authorize(self._mark(), wanted.get("keys") or [])
-            facts.update({"user": login_user(), "port": server.port, "host_keys": server.host_keys()})
-            self._server = server
-        except (NoServerError, OSError, KeyError) as exc:
-            log.warning("nobody can log in", extra={"detail": str(exc)})
-            facts["problem"] = str(exc)
-        if self._config.cloud == "aws":
-            facts["session_manager"] = has_instance_profile(self._config.metadata_url)
-        self._tell(facts)
+        version = int(wanted.get("keys_version") or 0)
+        if self._server is None or version != self._taken:
+            self._take_keys(version, wanted.get("keys") or [])
         for asked in wanted.get("tunnels") or []:
             if asked["id"] not in self._seen:
                 self._seen.add(asked["id"])
                 self._open(str(asked["id"]), str(asked["url"]))
 
-    def _open(self, tunnel_id: str, url: str) -> None:
-        with self._changed:
-            if self._closed or len(self._tunnels) >= _MOST_TUNNELS:
-                log.warning("a tunnel is not opened", extra={"detail": f"{len(self._tunnels)} are open"})
-                return
-        server = self._server
-        if server is None:
-            return
+    def _take_keys(self, version: int, keys: List[Json]) -> None:
+        """Whoever logs in is told of this server's host keys: it stays the same until something changes."""
+        facts: Json = {"version": version, "problem": ""}
         try:
-            local = SocketEnd(server.connect())
-        except OSError as exc:
-            log.warning("the SSH server takes no connection", extra={"detail": str(exc)})
-            return
+            server = find_server(self._config)
+            server.authorize(self._mark(), keys)
+            facts.update({"user": login_user(), "port": server.port, "host_keys": server.host_keys()})
+            self._server, self._taken, self._keys = server, version, keys
+            self._used.append(server)
+        except (NoServerError, OSError, KeyError) as exc:
+            log.warning("nobody can log in", extra={"detail": str(exc)})
+            self._server = None
+            facts["problem"] = str(exc)
+        if self._config.cloud == "aws":
+            facts["session_manager"] = has_instance_profile(self._config.metadata_url)
+        self._tell(facts)
+
+    def _open(self, tunnel_id: str, url: str) -> None:
         tunnel = Tunnel(
             lambda: socket_url(self._config.current_api_url(), url),
             lambda: str(self._membership.identity["node_token"]),
-            local,
         )
         with self._changed:
+            if self._closed or len(self._tunnels) >= 2 * _MOST_TUNNELS:
+                return
+            full = len(self._tunnels) >= _MOST_TUNNELS
             self._tunnels[tunnel_id] = tunnel
-        threading.Thread(target=self._serve, args=(tunnel_id, tunnel), name="tunnel", daemon=True).start()
+        local = f"{_MOST_TUNNELS} tunnels to this node are open" if full else self._connect()
+        target = (tunnel_id, tunnel, local)
+        threading.Thread(target=self._serve, args=target, name="tunnel", daemon=True).start()
 
-    def _serve(self, tunnel_id: str, tunnel: Tunnel) -> None:
+    def _connect(self) -> Union[SocketEnd, str]:
+        """The SSH server's end of a tunnel, or why there is none."""
+        if self._server is None:
+            return "the node has no SSH server"
         try:
-            failure = tunnel.run()
+            return SocketEnd(self._server.connect())
+        except OSError as exc:
+            log.warning("the SSH server takes no connection", extra={"detail": str(exc)})
+            self._take_keys(self._taken, self._keys)  # Another may be found for the next one.
+            return f"the node's SSH server takes no connection ({exc.strerror or exc})"
+
+    def _serve(self, tunnel_id: str, tunnel: Tunnel, local: Union[SocketEnd, str]) -> None:
+        try:
+            if isinstance(local, str):
+                tunnel.decline(local)
+                return
+            failure = tunnel.run(local)
             if failure:
                 log.info("a tunnel broke", extra={"detail": failure})
         except Exception:

@@ -92,6 +92,11 @@ class Stream:
         """Whether the other end has ever spoken."""
         return bool(self._peer)
 
+    @property
+    def began(self) -> bool:
+        """Whether any of the other end's bytes have come."""
+        return self._expected > 0
+
     def patience(self, now: float) -> float:
         """Seconds after which ``messages`` has something to say, or the state has changed."""
         due = [self._speak_at, self._deadline]

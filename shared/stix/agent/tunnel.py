@@ -53,16 +53,18 @@ def socket_url(base: str, url: str) -> str:
 class Tunnel:
     """``url()`` and ``token()`` are asked anew for each connection; ``run`` is called once."""
 
-    def __init__(self, url: Callable[[], str], token: Callable[[], str], local: Local) -> None:
-        self._url, self._token, self._local = url, token, local
+    def __init__(self, url: Callable[[], str], token: Callable[[], str]) -> None:
+        self._url, self._token = url, token
         self._stream = Stream(os.urandom(6).hex(), time.monotonic())
         self._changed = threading.Condition()
         self._sending = threading.Lock()
         self._connection: Optional[Connection] = None
         self._owing = 0
+        self._declined = ""
 
-    def run(self) -> str:
+    def run(self, local: Local) -> str:
         """Until both directions have ended (then empty), or the reason why the tunnel broke."""
+        self._local = local
         threads = [
             threading.Thread(target=target, name="tunnel", daemon=True)
             for target in (self._carry_out, self._carry_in)
@@ -85,11 +87,16 @@ class Tunnel:
             self._local.close()
         return failure
 
+    def decline(self, reason: str) -> None:
+        """In place of ``run``: the other end hears, once it is there, why there is nothing at this one."""
+        self._declined = reason
+        self._talk()
+
     @property
-    def heard(self) -> bool:
-        """Whether the other end has ever spoken."""
+    def began(self) -> bool:
+        """Whether any of the other end's bytes have come."""
         with self._changed:
-            return self._stream.heard
+            return self._stream.began
 
     def abandon(self, reason: str) -> None:
         """Ends it from another thread; the other end hears why."""
@@ -149,6 +156,8 @@ class Tunnel:
             if message[0] == TEXT:
                 with self._changed:
                     self._stream.receive(message[1], time.monotonic())
+                    if self._declined and self._stream.heard and not self._stream.over:
+                        self._end(self._declined)
                     self._changed.notify_all()
         connection.close()
 

@@ -12,6 +12,7 @@ from stix.cli.entry import exit_code
 from stix.cli.job_output import wait_for_operation
 from stix.cli.names import check_choice, choose
 from stix.cli.session import Session
+from stix.cli.ssh import forget_hosts
 from stix.cli.task_options import autostop_flags, autostop_options
 from stix.model.errors import StixError
 from stix.sdk.responses import Autostop, OperationAccepted
@@ -57,15 +58,19 @@ def down_command(
     check_choice(clusters, everything)
     client = session.client()
     names = choose(client, clusters, everything)
-    _act(
-        session,
-        client,
-        "Delete",
-        names,
-        lambda name: client.down(name, purge=purge),
-        yes=yes,
-        no_wait=no_wait,
-    )
+    try:
+        _act(
+            session,
+            client,
+            "Delete",
+            names,
+            lambda name: client.down(name, purge=purge),
+            yes=yes,
+            no_wait=no_wait,
+        )
+    finally:
+        if names:
+            forget_hosts(session, client, among=names)
 
 
 @click.command("start", short_help="Start stopped clusters.")

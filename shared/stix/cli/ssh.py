@@ -68,12 +68,15 @@ def ssh_proxy_command(session: Session, cluster: str, rank: int) -> None:
         raise SdkError("no_way", f"No way leads to node {rank} of {cluster}. Tried:{tried}")
 
 
-def forget_hosts(session: Session, client: Client, clusters: list[str] | None = None) -> None:
-    """Remove the hosts of clusters that are gone; of ``clusters`` alone where they are named."""
-    hosts = _managed(session)
-    if hosts.exist():
-        alive = {cluster["name"] for cluster in client.clusters(clusters or ())}
-        hosts.keep(_plane(client), alive, among=clusters)
+def forget_hosts(
+    session: Session, client: Client, *, among: list[str] | None = None, alive: list[str] | None = None
+) -> None:
+    """Remove the hosts of clusters that are not ``alive``, looking at those ``among`` these alone."""
+    if not (session.home / "ssh").exists():  # Most homes never had any.
+        return
+    if alive is None:
+        alive = [cluster["name"] for cluster in client.clusters(among or ())]
+    _managed(session).keep(_plane(client), alive, among=among)
 
 
 def _access(

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from stix.cli.amounts import age, autostop_text, machine_text, price_text
 from stix.cli.attempts import print_attempts
 from stix.cli.names import matching
 from stix.cli.session import Session
+from stix.cli.ssh import forget_hosts
 from stix.cli.tables import Column, output_option, print_json, shorten, table
 from stix.sdk.errors import SdkError
 from stix.sdk.responses import Cluster
 
+if TYPE_CHECKING:
+    from stix.sdk.client import Client
+
 __all__ = ["status_command"]
+
+_UP = ("UP", "AUTOSTOPPING")
 
 _CLUSTERS = [
     Column("NAME", shrinks=True),
@@ -41,19 +49,31 @@ _NODES = [
 @click.option(
     "--ip", is_flag=True, help="Print the address of the head node of each cluster, and nothing else."
 )
+@click.option("--endpoints", is_flag=True, help="Print where the ports of each cluster are.")
+@click.option("--endpoint", type=click.IntRange(1, 65535), metavar="PORT", help="Print where this port is.")
 @output_option
 @click.pass_obj
-def status_command(session: Session, clusters: tuple[str, ...], verbose: bool, ip: bool, output: str) -> None:
+def status_command(
+    session: Session,
+    clusters: tuple[str, ...],
+    verbose: bool,
+    ip: bool,
+    endpoints: bool,
+    endpoint: int | None,
+    output: str,
+) -> None:
     """Show all clusters, or those named; names may hold * and ?."""
+    if sum((ip, endpoints, endpoint is not None)) > 1:
+        raise click.UsageError("Give one of --ip, --endpoints and --endpoint.")
     client = session.client()
-    found, missing = matching(client, clusters, verbose=verbose)
+    found, missing = matching(client, clusters, verbose=verbose or ip)
+    if not clusters:
+        forget_hosts(session, client, alive=[cluster["name"] for cluster in found])
     if ip:
         for cluster in found:
-            if not cluster["addresses"]:
-                raise SdkError(
-                    "no_address", f"Cluster {cluster['name']} is {cluster['status']}: it has no address."
-                )
-            session.say(cluster["addresses"][0])
+            session.say(_head_address(cluster))
+    elif endpoints or endpoint is not None:
+        _print_endpoints(session, client, found, endpoint, output)
     elif output == "json":
         print_json(session, {"clusters": found})
     elif found:
@@ -64,6 +84,44 @@ def status_command(session: Session, clusters: tuple[str, ...], verbose: bool, i
         raise SdkError(
             "not_found", f"No such cluster: {', '.join(missing)}.", "`stix status` lists all.", 404
         )
+
+
+def _head_address(cluster: Cluster) -> str:
+    """The public one where it has one. Raises ``SdkError`` for a cluster that is not up."""
+    heads = [node for node in cluster["nodes"] or () if node["rank"] == 0]
+    known = [one for head in heads for one in (head["public_address"], head["address"]) if one]
+    address = next(iter([*known, *cluster["addresses"]]), "")
+    if cluster["status"] not in _UP or not address:
+        raise SdkError(
+            "no_address", f"Cluster {cluster['name']} is {cluster['status']}: its head node has no address."
+        )
+    return address
+
+
+def _print_endpoints(
+    session: Session, client: Client, clusters: list[Cluster], port: int | None, output: str
+) -> None:
+    """``host:port`` alone for one port, as scripts want it. Raises ``SdkError`` where that is not open."""
+    known = [(cluster["name"], client.endpoints(cluster["name"])) for cluster in clusters]
+    if port is None and output == "json":
+        print_json(session, dict(known))
+        return
+    for name, found in known:
+        shown = [one for one in found["endpoints"] if port in (None, one["port"])]
+        if port is not None and not shown:
+            reason = found["reason"] or (
+                f"its task opened {', '.join(str(one['port']) for one in found['endpoints'][:10])}"
+            )
+            raise SdkError(
+                "not_open",
+                f"Port {port} of cluster {name} is not open: {reason}.",
+                f"`stix ssh {name} -N -L {port}:localhost:{port}` brings any port of it to this machine.",
+            )
+        if not shown:
+            session.note(f"{name}: no endpoint: {found['reason']}.")
+        for one in shown:
+            place = one["url"].partition("://")[2]
+            session.say(place if port is not None else f"{one['port']}: {one['url']}")
 
 
 def _print_clusters(session: Session, clusters: list[Cluster], verbose: bool) -> None:

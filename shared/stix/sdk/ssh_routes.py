@@ -9,7 +9,8 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from stix.agent.tunnel import Tunnel, socket_url
@@ -19,7 +20,7 @@ from stix.sdk.responses import SshAccess, SshNode
 
 __all__ = ["Attempts", "carry", "session_manager_command"]
 
-_DIRECT_SECONDS = 2.0
+_DIRECT_SECONDS = 1.5
 _SESSION_MANAGER_SECONDS = 20.0
 _PIECE = 65_536
 _OWN_END = "the client ended"
@@ -41,11 +42,10 @@ def carry(client: Client, access: SshAccess, node: SshNode, attempts: Attempts) 
 
     False where no way led there; then ``attempts`` say why. Raises ``SdkError`` where a way broke.
     """
-    for address in _addresses(node):
-        stream = _direct(address, node, attempts)
-        if stream is not None:
-            _carry_socket(stream)
-            return True
+    stream = _direct(node, attempts)
+    if stream is not None:
+        _carry_socket(stream)
+        return True
     if access["cloud"] == "aws" and node["port"]:
         process = _session_manager(access, node, attempts)
         if process is not None:
@@ -57,24 +57,36 @@ def carry(client: Client, access: SshAccess, node: SshNode, attempts: Attempts) 
 # -- directly ------------------------------------------------------------------------------------------------
 
 
-def _addresses(node: SshNode) -> Iterator[str]:
-    """None where the server is the agent's own, which listens nowhere."""
-    if node["port"]:
-        yield from dict.fromkeys(one for one in (node["public_address"], node["address"]) if one)
+def _direct(node: SshNode, attempts: Attempts) -> socket.socket | None:
+    """A connection to the public address, else to the private one, both tried at the same time; None also
+    where the server is the agent's own, which listens nowhere."""
+    addresses = dict.fromkeys(one for one in (node["public_address"], node["address"]) if one)
+    if not node["port"]:
+        return None
+    with ThreadPoolExecutor(2) as pool:
+        tries = [(address, pool.submit(_connect, address, node)) for address in addresses]
+    found: list[socket.socket] = []
+    for address, result in tries:
+        outcome = result.result()
+        if isinstance(outcome, str):
+            attempts.failed(f"directly at {address} port {node['port']}", outcome)
+        else:
+            found.append(outcome)
+    for other in found[1:]:
+        other.close()
+    return found[0] if found else None
 
 
-def _direct(address: str, node: SshNode, attempts: Attempts) -> socket.socket | None:
-    way = f"directly at {address} port {node['port']}"
+def _connect(address: str, node: SshNode) -> socket.socket | str:
+    """The connection, or why there is none."""
     try:
         stream = socket.create_connection((address, node["port"]), timeout=_DIRECT_SECONDS)
     except OSError as exc:
-        attempts.failed(way, exc.strerror or exc)
-        return None
+        return exc.strerror or str(exc)
     if not _is_the_node(address, node):
         # A private address means another machine in another network.
         stream.close()
-        attempts.failed(way, "another machine answers there (its host key is not the node's)")
-        return None
+        return "another machine answers there (its host key is not the node's)"
     stream.settimeout(None)
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return stream
@@ -194,14 +206,12 @@ def _tunnel(client: Client, cluster: str, rank: int, attempts: Attempts) -> bool
     except SdkError as exc:
         attempts.failed(way, exc.message)
         return False
-    tunnel = Tunnel(
-        lambda: socket_url(client.endpoint.url, url), lambda: client.endpoint.token, _StandardEnd()
-    )
+    tunnel = Tunnel(lambda: socket_url(client.endpoint.url, url), lambda: client.endpoint.token)
     _on_end(lambda: tunnel.abandon(_OWN_END))
-    failure = tunnel.run()
+    failure = tunnel.run(_StandardEnd())
     if failure in ("", _OWN_END):
         return True
-    if not tunnel.heard:
+    if not tunnel.began:
         attempts.failed(way, failure)
         return False
     raise SdkError("tunnel_broke", f"The tunnel to node {rank} of {cluster} broke: {failure}.")

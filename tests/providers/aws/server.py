@@ -11,7 +11,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,16 @@ _REQUEST_CODES = frozenset(
 )
 _THROTTLED = frozenset({"RequestLimitExceeded", "Throttling", "RequestThrottled", "EC2ThrottledException"})
 _FIFTEEN_KB = 16384
+# As Service Quotas names them; the values are a test's.
+VCPU_QUOTAS: Mapping[str, float] = {
+    "EC2-VPC Elastic IPs": 5.0,
+    "Running On-Demand G and VT instances": 512.0,
+    "Running On-Demand P instances": 512.0,
+    "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances": 2000.0,
+    "All G and VT Spot Instance Requests": 512.0,
+    "All P Spot Instance Requests": 512.0,
+    "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests": 2000.0,
+}
 
 
 class _Silent(WSGIRequestHandler):
@@ -59,9 +69,16 @@ class _Fleet:
 
 class AwsServer:
     """``url`` answers EC2, SSM and STS for every region; ``room`` is how many machines more it has, None for
-    any number. With ``hosts``, a folder, machines boot for real."""
+    any number. With ``hosts``, a folder, machines boot for real, with ``environ`` in their environment, by
+    the ``shell`` that each machine's folder is given."""
 
-    def __init__(self, *, hosts: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        hosts: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        shell: Callable[[Path], Sequence[str]] = lambda folder: ("/bin/sh",),
+    ) -> None:
         self.faults = Faults()
         self.room: int | None = None
         self.calls: list[str] = []
@@ -69,7 +86,8 @@ class AwsServer:
         self.notices: dict[str, float] = {}
         self.machines: dict[str, Host] = {}
         self.page_size: int | None = None
-        self._hosts = hosts
+        self.vcpu_quotas = dict(VCPU_QUOTAS)
+        self._hosts, self._environ, self._shell = hosts, environ, shell
         self._fleets: dict[str, _Fleet] = {}
         self._changing: dict[str, tuple[str, str]] = {}
         self._lock = threading.RLock()
@@ -144,6 +162,8 @@ class AwsServer:
             return error(start, "RequestLimitExceeded", "Request limit exceeded.", 503)
         if environ.get("HTTP_AUTHORIZATION", "").find("/ssm/") >= 0:
             return self._parameter(environ, start, body)
+        if action == "ListServiceQuotas":
+            return self._service_quotas(start, json.loads(body))
         handler = {
             "CreateFleet": self._create_fleet,
             "StopInstances": self._change,
@@ -174,6 +194,21 @@ class AwsServer:
         answer = {
             "Parameter": {"Name": name, "Type": "String", "Value": "ami-0123456789abcdef0", "Version": 1}
         }
+        start("200 OK", [("Content-Type", "application/x-amz-json-1.1")])
+        return [json.dumps(answer).encode()]
+
+    def _service_quotas(self, start: Callable[..., Any], asked: dict[str, Any]) -> Iterable[bytes]:
+        """moto has no quotas of EC2."""
+        assert asked["ServiceCode"] == "ec2"
+        quotas = [
+            {"ServiceCode": "ec2", "QuotaName": name, "Value": value}
+            for name, value in self.vcpu_quotas.items()
+        ]
+        first = int(asked.get("NextToken", 0))
+        size = self.page_size or 100
+        answer: dict[str, Any] = {"Quotas": quotas[first : first + size]}
+        if first + size < len(quotas):
+            answer["NextToken"] = str(first + size)
         start("200 OK", [("Content-Type", "application/x-amz-json-1.1")])
         return [json.dumps(answer).encode()]
 
@@ -274,7 +309,13 @@ class AwsServer:
         for machine_id in ids:
             self._changing[machine_id] = ("pending", "running")
             if self._hosts is not None:
-                host = Host(self._hosts / machine_id, script, metadata_url=self.metadata_url(machine_id))
+                host = Host(
+                    self._hosts / machine_id,
+                    script,
+                    metadata_url=self.metadata_url(machine_id),
+                    environ=self._environ,
+                    shell=self._shell(self._hosts / machine_id),
+                )
                 self.machines[machine_id] = host
                 host.power_on()
         lifecycle = "spot" if market == "spot" else "on-demand"
