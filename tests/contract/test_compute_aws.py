@@ -147,6 +147,7 @@ def test_policy_allows_every_call_that_was_made_and_nothing_else(world: World, c
     compute.start(world.place, ids)
     list(compute.list_tagged(world.place, "dep"))
     compute.identity()
+    compute.quotas(world.place)
     compute.terminate(world.place, ids)
     world.settle()
     compute.release(world.place, request.token)
@@ -234,3 +235,18 @@ def test_setting_is_named_when_it_is_unknown_or_wrong() -> None:
 )
 def test_family_and_processor_follow_from_the_type(kind: str, family: str, arm: bool) -> None:
     assert (family_of(kind), is_arm(kind)) == (family, arm)
+
+
+def test_quotas_are_those_of_instances_when_asked(world: World, compute: AwsCompute) -> None:
+    world.server.page_size = 3
+    found = {(quota.family, quota.spot): quota.limit for quota in compute.quotas(world.place)}
+    assert found == {
+        ("G and VT", False): 512.0,
+        ("P", False): 512.0,
+        ("Standard", False): 2000.0,
+        ("G and VT", True): 512.0,
+        ("P", True): 512.0,
+        ("Standard", True): 2000.0,
+    }
+    for instance_type, family in (("p5.48xlarge", "P"), ("g6.xlarge", "G and VT"), ("m7i.large", "Standard")):
+        assert FACTS.quota_family(world.request("a", instance_type=instance_type).offer) == family

@@ -12,6 +12,7 @@ from stix.application.offering_health import record_accepted, record_refusal
 from stix.application.operations import note, note_writes, topic
 from stix.application.places import remember_place
 from stix.application.planning import accelerators_text, plan, read_plan, store_plan
+from stix.application.quotas import forget_quotas
 from stix.application.race import ask_rival, take_part
 from stix.application.records import (
     child_records,
@@ -33,6 +34,7 @@ from stix.model.errors import (
     InvalidRequestError,
     NoOfferError,
     ProviderError,
+    QuotaExceededError,
     ThrottledError,
     UnavailableError,
 )
@@ -118,6 +120,8 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
             world.store.transact([refused])
         world.secrets.delete(join_reference(intent))
         record_refusal(world, offer, intent.token, error)
+        if isinstance(error, QuotaExceededError):
+            forget_quotas(world, Place(offer.cloud, offer.region))
         if isinstance(error, InvalidRequestError):
             return _outcome(world, cluster, "EXHAUSTED")
         return _outcome(world, cluster, "REFUSED")

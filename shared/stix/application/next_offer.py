@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stix.application.offering_health import claim, judge_offers
+from stix.application.quotas import FRESH_SECONDS, quota_lacks
 from stix.application.world import World
 from stix.lifecycle.offering_health import Verdict
 from stix.model.cluster import Cluster
@@ -64,6 +65,10 @@ def choose(world: World, cluster: Cluster, ranked: Sequence[RankedOffer]) -> Cho
         for number, judged in enumerate(judge_offers(world, part, tokens)):
             judgement = judged
             if judgement.verdict in (Verdict.TRY, Verdict.PROBE):
+                lacking = quota_lacks(world, part[number], cluster.num_nodes)
+                if lacking:
+                    skipped.append(Skip(part[number], lacking, now + FRESH_SECONDS))
+                    continue
                 judgement = claim(world, part[number], tokens[number])
                 if judgement.verdict in (Verdict.TRY, Verdict.PROBE):
                     return Choice(start + number, tuple(skipped))

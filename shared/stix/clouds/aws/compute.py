@@ -11,6 +11,7 @@ from typing import Any
 from stix.clouds.aws.errors import refusal, translated
 from stix.clouds.aws.facts import is_arm
 from stix.clouds.aws.network import Network, close_ports, network_of, open_ports
+from stix.clouds.aws.quotas import quotas_of
 from stix.clouds.aws.settings import AwsCloud, from_config
 from stix.clouds.bootstrap import boot_script
 from stix.model.errors import (
@@ -23,7 +24,7 @@ from stix.model.errors import (
     StixError,
     ThrottledError,
 )
-from stix.ports.compute import GangRequest, Machine, MachineState, Place
+from stix.ports.compute import GangRequest, Machine, MachineState, Place, Quota
 from stix.ports.surroundings import Clock
 
 __all__ = ["AwsCompute", "connect"]
@@ -62,7 +63,8 @@ def connect(config: Mapping[str, Any], *, deployment: str, clock: Clock) -> AwsC
 
 
 class AwsCompute:
-    """Implements ``Compute``, ``StopsMachines`` and ``HoldsMore``. A gang is one instant fleet.
+    """Implements ``Compute``, ``StopsMachines``, ``HoldsMore`` and ``ReportsQuotas``. A gang is one instant
+    fleet.
 
     A fleet takes one zone for the whole gang, any of the region's where the offer names none, and starts all
     machines or none. Its launch template and, where ports are opened, its security group carry the token as
@@ -174,6 +176,14 @@ class AwsCompute:
         if stopped:
             with translated():
                 self._client("ec2", place.region).start_instances(InstanceIds=stopped)
+
+    # --- ReportsQuotas ---
+
+    def quotas(self, place: Place) -> list[Quota]:
+        with translated():
+            pages = self._client("service-quotas", place.region).get_paginator("list_service_quotas")
+            found = [quota for page in pages.paginate(ServiceCode="ec2") for quota in page["Quotas"]]
+        return quotas_of(found)
 
     # --- HoldsMore ---
 
