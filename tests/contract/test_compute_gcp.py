@@ -13,7 +13,7 @@ from stix.catalog.fetchers.gcp import ACCELERATORS
 from stix.catalog.snapshot import snapshot_rows
 from stix.clouds.bootstrap import MOST_BYTES
 from stix.clouds.gcp.compute import GcpCompute
-from stix.clouds.gcp.facts import is_arm
+from stix.clouds.gcp.facts import FACTS, is_arm
 from stix.clouds.gcp.shapes import disk_of
 from stix.model.errors import (
     Blocks,
@@ -155,6 +155,17 @@ def test_stop_gives_up_the_content_of_local_disks_alone(world: World, compute: G
     compute.stop(world.place, ids)
     await_states(compute, world, ids, MachineState.STOPPED)
     assert world.disks(ids[0]) == disks != set()
+
+
+def test_spot_machine_can_be_stopped_and_started_again(world: World, compute: GcpCompute) -> None:
+    assert FACTS.stops_spot
+    ids = compute.create(world.request("a", spot=True))
+    await_states(compute, world, ids, MachineState.RUNNING)
+    compute.stop(world.place, ids)
+    (stopped,) = await_states(compute, world, ids, MachineState.STOPPED)
+    assert not stopped.preempted
+    compute.start(world.place, ids)
+    await_states(compute, world, ids, MachineState.RUNNING)
 
 
 # --- network ---
