@@ -64,8 +64,8 @@ soak: $(VENV)/.dev layers
 # A real Kubernetes control plane; its build is kept outside the repository and takes minutes once.
 e2e-kubernetes: $(VENV)/.dev
 	sh tests/substrate/kubernetes/build.sh
-	$(BIN)/python -m pytest -m kubernetes -rs \
-	  tests/contract/test_compute.py tests/contract/test_compute_kubernetes_real.py
+	$(BIN)/python -m pytest -m kubernetes -rs tests/e2e/test_kubernetes_real.py tests/contract/test_compute.py \
+	  tests/contract/test_compute_kubernetes_real.py tests/contract/test_compute_kubernetes_refusals.py
 
 # --- the deployed control plane -------------------------------------------------------------------------------
 layers: $(VENV)/.dev

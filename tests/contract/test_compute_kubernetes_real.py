@@ -1,4 +1,4 @@
-"""What only a real control plane shows: the scheduler's words, quotas, rights, preemption, owners.
+"""What only a real control plane shows: where pods go, who takes them, what becomes of what they own.
 
 The adapter reaches the API server as it does at a user's: by TLS, with the token of a service account that is
 bound to ``role.yaml``. The kubelets are the test's.
@@ -7,27 +7,18 @@ bound to ``role.yaml``. The kubelets are the test's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from stix.adapters.system import SystemClock
-from stix.clouds.kubernetes.compute import KubernetesCompute, connect
+from stix.clouds.kubernetes.compute import KubernetesCompute
 from stix.clouds.kubernetes.manifests import pod, secret, service
 from stix.clouds.kubernetes.settings import KubernetesCloud
-from stix.model.errors import (
-    CredentialsError,
-    InvalidRequestError,
-    NoCapacityError,
-    ProviderError,
-    QuotaExceededError,
-    StixError,
-)
-from stix.ports.compute import GangRequest, Machine, MachineState
+from stix.model.errors import NoCapacityError
+from stix.ports.compute import Machine, MachineState
 from tests.contract.world_kubernetes_real import World
 from tests.substrate.kubernetes.control_plane import ControlPlane
-from tests.substrate.kubernetes.tenant import role
 
 pytestmark = pytest.mark.kubernetes
 A100 = {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-40GB"}
@@ -42,41 +33,8 @@ def world(control_plane: ControlPlane) -> Iterator[World]:
 
 
 @pytest.fixture
-def connected(world: World) -> Callable[..., KubernetesCompute]:
-    """The adapter, straight to the API server."""
-
-    def make(**settings: Any) -> KubernetesCompute:
-        config = {"kubeconfig": world.tenant.kubeconfig(), "pending_seconds": 0, **settings}
-        return connect(config, deployment="dep", clock=SystemClock())
-
-    return make
-
-
-@pytest.fixture
-def compute(connected: Callable[..., KubernetesCompute]) -> KubernetesCompute:
-    return connected()
-
-
-def _refused(compute: KubernetesCompute, world: World, request: GangRequest) -> ProviderError:
-    """A pod is accepted first: the scheduler's word is there when the same call comes again."""
-    try:
-        compute.create(request)
-        world.settle()
-        compute.create(request)
-    except ProviderError as error:
-        return error
-    raise AssertionError("nothing was refused")
-
-
-def _node_of(world: World, pod: str) -> str:
-    return str(world.tenant.objects("pods")[pod]["spec"].get("nodeName"))
-
-
-def _running(compute: KubernetesCompute, world: World, request: GangRequest) -> list[str]:
-    ids = compute.create(request)
-    world.settle()
-    assert {machine.state for machine in compute.describe(world.place, ids)} == {MachineState.RUNNING}
-    return ids
+def compute(world: World) -> KubernetesCompute:
+    return world.direct()
 
 
 # --- where pods go ---
@@ -85,17 +43,17 @@ def _running(compute: KubernetesCompute, world: World, request: GangRequest) -> 
 def test_pods_go_to_nodes_with_so_many_gpus_of_that_product(compute: KubernetesCompute, world: World) -> None:
     world.tenant.add_node("half", cpu="32", memory="128Gi", gpus=4, labels=A100)
     world.tenant.add_node("other", cpu="32", memory="128Gi", gpus=8, labels=T4)
-    (eight,) = _running(compute, world, world.request("a", accelerator="A100", accelerator_count=8))
-    (four,) = _running(compute, world, world.request("b", accelerator="A100", accelerator_count=4))
-    (t4,) = _running(compute, world, world.request("c", accelerator="T4", accelerator_count=4))
-    assert [_node_of(world, name) for name in (eight, four, t4)] == ["gpu", "half", "other"]
+    (eight,) = world.running(compute, world.request("a", accelerator="A100", accelerator_count=8))
+    (four,) = world.running(compute, world.request("b", accelerator="A100", accelerator_count=4))
+    (t4,) = world.running(compute, world.request("c", accelerator="T4", accelerator_count=4))
+    assert [world.node_of(name) for name in (eight, four, t4)] == ["gpu", "half", "other"]
 
 
 def test_refusal_has_the_schedulers_words_when_gpus_are_used_up(
     compute: KubernetesCompute, world: World
 ) -> None:
-    _running(compute, world, world.request("a", accelerator="A100", accelerator_count=8))
-    error = _refused(compute, world, world.request("b", accelerator="A100", accelerator_count=8))
+    world.running(compute, world.request("a", accelerator="A100", accelerator_count=8))
+    error = world.refusal(compute, world.request("b", accelerator="A100", accelerator_count=8))
     assert isinstance(error, NoCapacityError)
     assert error.provider_code == "Unschedulable"
     assert re.search(r"0/3 nodes are available: .*1 Insufficient nvidia.com/gpu", error.message)
@@ -104,8 +62,8 @@ def test_refusal_has_the_schedulers_words_when_gpus_are_used_up(
 def test_refusal_leaves_the_first_gang_alone_when_the_second_does_not_fit(
     compute: KubernetesCompute, world: World
 ) -> None:
-    ids = _running(compute, world, world.request("a", 2, vcpus=60))
-    assert isinstance(_refused(compute, world, world.request("b", 2, vcpus=60)), NoCapacityError)
+    ids = world.running(compute, world.request("a", 2, vcpus=60))
+    assert isinstance(world.refusal(compute, world.request("b", 2, vcpus=60)), NoCapacityError)
     world.settle()
     assert {machine.id for machine in compute.list_tagged(world.place, "dep")} == set(ids)
 
@@ -116,7 +74,7 @@ def test_taint_keeps_pods_off_and_its_node_out_of_the_offers(
     taint = {"key": "team", "value": "other", "effect": "NoSchedule"}
     world.tenant.add_node("theirs", cpu="96", memory="512Gi", taints=[taint])
     assert 96 not in {offer.vcpus for offer in compute.offers()}
-    error = _refused(compute, world, world.request("a", vcpus=80))
+    error = world.refusal(compute, world.request("a", vcpus=80))
     assert isinstance(error, NoCapacityError)
     assert "1 node(s) had taint {team: other}" in error.message
 
@@ -130,8 +88,8 @@ def test_spot_pods_go_to_spot_nodes_that_have_the_clouds_taint(
     world.tenant.add_node("hosted", cpu="96", memory="512Gi", labels={key: value}, taints=[taint])
     (offer,) = [offer for offer in compute.offers() if offer.vcpus == 96]
     assert offer.spot
-    (name,) = _running(compute, world, world.request("a", spot=True, vcpus=90))
-    assert _node_of(world, name) == "hosted"
+    (name,) = world.running(compute, world.request("a", spot=True, vcpus=90))
+    assert world.node_of(name) == "hosted"
 
 
 def test_offers_are_the_nodes_as_they_are(compute: KubernetesCompute, world: World) -> None:
@@ -146,23 +104,21 @@ def test_offers_are_the_nodes_as_they_are(compute: KubernetesCompute, world: Wor
         (32, 128, "", False, "A100", 8),
         (3.92, 15.6, "z1", False, "", 0),
     }
-    (name,) = _running(compute, world, world.request("a", zone="z1", vcpus=3.92, memory_gib=15.6))
-    assert _node_of(world, name) == "zoned"
+    (name,) = world.running(compute, world.request("a", zone="z1", vcpus=3.92, memory_gib=15.6))
+    assert world.node_of(name) == "zoned"
 
 
 # --- what the autoscaler says ---
 
 
-def test_autoscalers_events_decide_whether_a_pod_waits(
-    connected: Callable[..., KubernetesCompute], world: World
-) -> None:
+def test_autoscalers_events_decide_whether_a_pod_waits(world: World) -> None:
     world.capacity(0)
-    patient = connected(pending_seconds=600)
+    patient = world.direct(pending_seconds=600)
     ids = patient.create(world.request("a"))
     world.settle()
     assert [m.state for m in patient.describe(world.place, ids)] == [MachineState.PENDING]
     world.tenant.tell(ids[0], "TriggeredScaleUp")
-    assert [m.state for m in connected().describe(world.place, ids)] == [MachineState.PENDING]
+    assert [m.state for m in world.direct().describe(world.place, ids)] == [MachineState.PENDING]
     # Its word on another pod is none on this one.
     others = patient.create(world.request("b"))
     world.settle()
@@ -171,131 +127,6 @@ def test_autoscalers_events_decide_whether_a_pod_waits(
     assert machine.reason.startswith("NotTriggerScaleUp: 0/3 nodes are available")
     with pytest.raises(NoCapacityError):
         patient.create(world.request("b"))
-
-
-# --- limits of a namespace ---
-
-
-def test_quota_of_gpus_is_a_quota_with_the_servers_words(compute: KubernetesCompute, world: World) -> None:
-    world.tenant.limit("gpus", **{"requests.nvidia.com/gpu": "4"})
-    with pytest.raises(
-        QuotaExceededError, match=r"exceeded quota: gpus, requested: requests.nvidia.com/gpu=8"
-    ):
-        compute.create(world.request("a", accelerator="A100", accelerator_count=8))
-    assert world.leftovers() == []
-
-
-def test_nothing_is_left_when_the_quota_ends_in_the_middle_of_a_gang(
-    compute: KubernetesCompute, world: World
-) -> None:
-    world.tenant.limit("pods", pods="2")
-    with pytest.raises(QuotaExceededError, match=r"exceeded quota: pods"):
-        compute.create(world.request("a", 3))
-    world.settle()
-    assert world.leftovers() == []
-
-
-@pytest.mark.parametrize("limits", [{"memory": "1Gi"}, {"memory": "1Gi", "nvidia.com/gpu": "1"}])
-def test_limit_range_is_a_quota(compute: KubernetesCompute, world: World, limits: dict[str, str]) -> None:
-    item = {"type": "Container", "max": limits}
-    world.tenant.make("limitranges", {"metadata": {"name": "most"}, "spec": {"limits": [item]}})
-    request = world.request("a", memory_gib=4, accelerator="A100", accelerator_count=2)
-
-    def refused() -> StixError | None:
-        try:
-            compute.create(request)
-        except StixError as error:
-            return error
-        return None
-
-    # The API server hears of a new LimitRange a moment later.
-    world.tenant.until(refused, "the limit is in force")
-    error = refused()
-    assert isinstance(error, QuotaExceededError)
-    assert "maximum memory usage per Container is 1Gi" in error.message
-
-
-# --- who may do what ---
-
-
-@pytest.mark.parametrize(
-    ("verb", "resource"),
-    [(verb, rule["resources"][0]) for one in role() for rule in one["rules"] for verb in rule["verbs"]],
-)
-def test_missing_right_is_named_and_none_of_the_role_is_superfluous(
-    compute: KubernetesCompute, world: World, verb: str, resource: str
-) -> None:
-    world.tenant.withdraw(verb, resource)
-    words = rf"cannot {verb} resource .{resource}."
-    with pytest.raises(CredentialsError, match=words) as refused:
-        _everything(compute, world)
-    assert refused.value.provider_code == "Forbidden"
-    assert "docs/clouds/kubernetes.md" in refused.value.hint
-
-
-def _everything(compute: KubernetesCompute, world: World) -> None:
-    request = world.request("a", 2, ports=("80",), accelerator="A100", accelerator_count=1)
-    ids = _running(compute, world, request)
-    list(compute.list_tagged(world.place, "dep"))
-    compute.terminate(world.place, ids)
-    compute.describe(world.place, ids)
-    world.settle()
-    compute.release(world.place, request.token)
-    compute.offers()
-
-
-def test_role_is_enough_for_everything(compute: KubernetesCompute, world: World) -> None:
-    _everything(compute, world)
-    assert world.leftovers() == []
-
-
-def test_identity_asks_the_server_whether_pods_may_be_made(compute: KubernetesCompute, world: World) -> None:
-    assert compute.identity() == f"lab (namespace {world.tenant.namespace})"
-    world.tenant.withdraw("create", "pods")
-    with pytest.raises(CredentialsError, match=f"namespace {world.tenant.namespace} of lab"):
-        compute.identity()
-
-
-def test_token_that_the_server_does_not_know_is_said_so(
-    connected: Callable[..., KubernetesCompute], world: World
-) -> None:
-    config = world.tenant.kubeconfig()
-    config["users"][0]["user"]["token"] = "expired"
-    with pytest.raises(CredentialsError, match="Unauthorized") as refused:
-        connected(kubeconfig=config).create(world.request("a"))
-    assert refused.value.provider_code == "Unauthorized"
-
-
-def test_namespace_that_is_not_there_is_named(
-    connected: Callable[..., KubernetesCompute], world: World, control_plane: ControlPlane
-) -> None:
-    admin = connected(kubeconfig=control_plane.kubeconfig(), namespace="nowhere")
-    with pytest.raises(InvalidRequestError, match='namespaces "nowhere" not found') as refused:
-        admin.create(world.request("a"))
-    assert "clouds.kubernetes.namespace" in refused.value.hint
-
-
-def test_what_the_server_finds_invalid_is_said_with_its_words(
-    compute: KubernetesCompute, world: World
-) -> None:
-    with pytest.raises(InvalidRequestError, match=r"spec.containers\[0\].resources.*must be an integer"):
-        compute.create(world.request("a", accelerator="A100", accelerator_count=0.5))
-    assert world.leftovers() == []
-
-
-def test_account_of_the_pods_that_is_not_there_is_no_missing_right(
-    connected: Callable[..., KubernetesCompute], world: World
-) -> None:
-    with pytest.raises(InvalidRequestError, match='serviceaccount "nobody" not found') as refused:
-        connected(service_account="nobody").create(world.request("a"))
-    assert "ask its owner" in refused.value.hint
-
-
-def test_pods_have_the_account_of_the_settings(
-    connected: Callable[..., KubernetesCompute], world: World
-) -> None:
-    (name,) = connected(service_account="stix").create(world.request("a"))
-    assert world.tenant.objects("pods")[name]["spec"]["serviceAccountName"] == "stix"
 
 
 # --- pods that somebody else ends ---
@@ -309,7 +140,7 @@ def _one(compute: KubernetesCompute, world: World, name: str) -> Machine:
 def test_preemption_by_the_scheduler_is_seen_while_the_pod_ends_and_after(
     compute: KubernetesCompute, world: World
 ) -> None:
-    (name,) = _running(compute, world, world.request("a", spot=True))
+    (name,) = world.running(compute, world.request("a", spot=True))
     world.preempt(name)
     world.tenant.until(lambda: _one(compute, world, name).preempted, "the scheduler's event is there")
     ending = _one(compute, world, name)
@@ -321,7 +152,7 @@ def test_preemption_by_the_scheduler_is_seen_while_the_pod_ends_and_after(
 
 
 def test_own_end_is_no_preemption(compute: KubernetesCompute, world: World) -> None:
-    (name,) = _running(compute, world, world.request("a"))
+    (name,) = world.running(compute, world.request("a"))
     compute.terminate(world.place, [name])
     assert (_one(compute, world, name).state, _one(compute, world, name).preempted) == (
         MachineState.TERMINATING,
@@ -335,7 +166,7 @@ def test_own_end_is_no_preemption(compute: KubernetesCompute, world: World) -> N
 
 
 def test_pod_of_a_lost_node_is_taken(compute: KubernetesCompute, world: World) -> None:
-    (name,) = _running(compute, world, world.request("a", accelerator="A100", accelerator_count=1))
+    (name,) = world.running(compute, world.request("a", accelerator="A100", accelerator_count=1))
     world.tenant.lose_node("gpu")
     world.tenant.until(lambda: _one(compute, world, name).preempted, "the controller takes the pod")
     machine = _one(compute, world, name)
@@ -351,7 +182,7 @@ def test_service_is_collected_by_the_cluster_when_its_last_pod_is_gone(
     compute: KubernetesCompute, world: World
 ) -> None:
     request = world.request("a", 2, ports=("8080", "9000-9002"))
-    first, second = _running(compute, world, request)
+    first, second = world.running(compute, request)
     name = f"stix-{request.token}"
     ports = [port["port"] for port in world.tenant.objects("services")[name]["spec"]["ports"]]
     assert ports == [8080, 9000, 9001, 9002]
@@ -372,7 +203,7 @@ def test_server_keeps_every_field_that_is_sent(compute: KubernetesCompute, world
     request = world.request(
         "a", ports=("80",), accelerator="A100", accelerator_count=1, spot=False, disk_size_gib=10
     )
-    (name,) = _running(compute, world, request)
+    (name,) = world.running(compute, request)
     settings = KubernetesCloud()
     gang = f"stix-{request.token}"
     found = world.tenant.objects("pods")[name]

@@ -11,9 +11,11 @@ from stix.clouds.kubernetes.compute import KubernetesCompute, connect
 from stix.clouds.kubernetes.errors import POD_REFUSALS, REFUSALS
 from stix.clouds.kubernetes.manifests import INTENT
 from stix.model.errors import ProviderError
+from stix.ports.compute import GangRequest, MachineState
 from tests.contract import world_kubernetes
 from tests.providers.faults import Kind
 from tests.substrate.kubernetes.control_plane import URGENT, ControlPlane
+from tests.substrate.kubernetes.crowd import Crowd
 from tests.substrate.kubernetes.front import Front
 from tests.substrate.kubernetes.tenant import Tenant
 
@@ -23,14 +25,11 @@ _SAID = ("Forbidden", "ExceededQuota", *(code for code in POD_REFUSALS if code !
 
 
 class World(world_kubernetes.World):
-    cannot: ClassVar[Mapping[str, str]] = {
-        **world_kubernetes.World.cannot,
-        "throttle": "a real API server limits those who ask far more at once than one test does",
-    }
     refusals: ClassVar[Mapping[str, type[ProviderError]]] = {code: REFUSALS[code] for code in _SAID}
 
     def __init__(self, plane: ControlPlane) -> None:
         self.tenant = Tenant(plane)
+        self._crowd: Crowd | None = None
         self.front = Front(plane.url, plane.authority)
         self.tenant.add_node("big", cpu="64", memory="256Gi")
         spot = {"karpenter.sh/capacity-type": "spot"}
@@ -42,6 +41,31 @@ class World(world_kubernetes.World):
     def compute(self, *, deployment: str = "dep", **settings: Any) -> KubernetesCompute:
         config = {"kubeconfig": self._config, "pending_seconds": 0, **settings}
         return connect(config, deployment=deployment, clock=SystemClock())
+
+    def direct(self, **settings: Any) -> KubernetesCompute:
+        """The adapter as users have it: straight to the API server, by TLS."""
+        config = {"kubeconfig": self.tenant.kubeconfig(world_kubernetes.CONTEXT), "pending_seconds": 0}
+        return connect({**config, **settings}, deployment="dep", clock=SystemClock())
+
+    def running(self, compute: KubernetesCompute, request: GangRequest) -> list[str]:
+        """Ids of a gang that is made and runs."""
+        ids = compute.create(request)
+        self.settle()
+        assert {machine.state for machine in compute.describe(self.place, ids)} == {MachineState.RUNNING}
+        return ids
+
+    def refusal(self, compute: KubernetesCompute, request: GangRequest) -> ProviderError:
+        """Pods are accepted first: the scheduler's word is there when the same call comes again."""
+        try:
+            compute.create(request)
+            self.settle()
+            compute.create(request)
+        except ProviderError as error:
+            return error
+        raise AssertionError("nothing was refused")
+
+    def node_of(self, pod: str) -> str:
+        return str(self.tenant.objects("pods")[pod]["spec"].get("nodeName"))
 
     def capacity(self, machines: int) -> None:
         self.tenant.resize(big=machines, spot=0, gpu=0)
@@ -63,7 +87,9 @@ class World(world_kubernetes.World):
         self.tenant.resize(big=110, spot=110, gpu=110)
 
     def throttle(self, times: int) -> None:
-        raise NotImplementedError
+        if self._crowd is not None:
+            self._crowd.close()
+        self._crowd = Crowd(self.tenant) if times else None
 
     def lose_answer(self) -> None:
         self.front.faults.add(Kind.LOSE_ANSWER, "create pods")
@@ -83,7 +109,7 @@ class World(world_kubernetes.World):
 
     def preempt(self, machine_id: str) -> None:
         """Something more important needs the whole of its node: the scheduler makes room."""
-        node = self.tenant.objects("pods")[machine_id]["spec"]["nodeName"]
+        node = self.node_of(machine_id)
         self.tenant.make_pod(
             "urgent", selector={"kubernetes.io/hostname": node}, cpu="63500m", priority=URGENT
         )
@@ -103,6 +129,7 @@ class World(world_kubernetes.World):
         self.tenant.settle()
 
     def close(self) -> None:
+        self.throttle(0)
         with suppress(OSError):
             self.front.close()
         self.tenant.close()

@@ -94,6 +94,10 @@ class ControlPlane:
             raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")
         return answer.json()
 
+    def status(self, path: str, token: str) -> int:
+        """Of the answer to whom the token names."""
+        return self._http().get(path, headers={"Authorization": f"Bearer {token}"}).status_code
+
     @property
     def authority(self) -> Path:
         """The certificate by which the API server is known."""

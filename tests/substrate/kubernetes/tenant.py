@@ -13,12 +13,12 @@ import yaml
 
 from tests.substrate.kubernetes.control_plane import ControlPlane
 
-__all__ = ["Tenant", "role"]
+__all__ = ["LATENCY_SECONDS", "Tenant", "role"]
 
 _DEADLINE_SECONDS = 60.0
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _NUMBERS = itertools.count(1)
-_LATENCY_SECONDS = 0.3
+LATENCY_SECONDS = 0.3
 """What the scheduler and the authorizer take to hear of a change, many times over: they say nothing of it."""
 
 
@@ -49,11 +49,14 @@ class Tenant:
 
     def kubeconfig(self, context: str = "lab", server: str = "") -> dict[str, Any]:
         """Of the service account; straight to the API server, or by another way."""
+        return self.plane.kubeconfig(
+            token=self.token(), context=context, namespace=self.namespace, server=server
+        )
+
+    def token(self) -> str:
         asked = {"spec": {"audiences": ["https://kubernetes.default.svc"], "expirationSeconds": 7200}}
         given = self.plane.call("POST", f"{self._base}/serviceaccounts/stix/token", asked)
-        return self.plane.kubeconfig(
-            token=given["status"]["token"], context=context, namespace=self.namespace, server=server
-        )
+        return str(given["status"]["token"])
 
     def withdraw(self, verb: str, resource: str) -> None:
         """Take one right away from it, and give it all others."""
@@ -65,7 +68,7 @@ class Tenant:
                 for rule in one["rules"]
             ]
             self.plane.call("PUT", f"{self._place(one)}/{self._name(one)}", self._named(one, rules))
-        time.sleep(_LATENCY_SECONDS)
+        time.sleep(LATENCY_SECONDS)
 
     def _bind(self, roles: Sequence[Mapping[str, Any]]) -> None:
         for one in roles:
@@ -129,7 +132,7 @@ class Tenant:
         for name, most in pods.items():
             path = f"/api/v1/nodes/{name}/status"
             self.plane.call("PATCH", path, {"status": {"allocatable": {"pods": str(most)}}})
-        time.sleep(_LATENCY_SECONDS)
+        time.sleep(LATENCY_SECONDS)
 
     def lose_node(self, name: str) -> None:
         """Its kubelet is not heard of any more."""
@@ -142,7 +145,7 @@ class Tenant:
         self.until(
             lambda: self.objects("resourcequotas")[name]["status"].get("hard"), "the quota is in force"
         )
-        time.sleep(_LATENCY_SECONDS)
+        time.sleep(LATENCY_SECONDS)
 
     def make_pod(
         self,
@@ -152,16 +155,20 @@ class Tenant:
         node: str = "",
         selector: Mapping[str, str] | None = None,
         cpu: str = "1m",
+        gpus: int = 0,
         priority: str = "",
     ) -> None:
         """Somebody else's. ``node``: past the scheduler."""
-        container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}}
+        limits = {"nvidia.com/gpu": str(gpus)} if gpus else {}
+        resources = {"requests": {"cpu": cpu, **limits}, "limits": limits}
+        container = {"name": "c", "image": "i", "resources": resources}
         spec = {
             "containers": [container],
             "automountServiceAccountToken": False,
             "priorityClassName": priority,
-        }
-        spec |= {"nodeSelector": dict(selector or {})} | ({"nodeName": node} if node else {})
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+            "nodeSelector": dict(selector or {}),
+        } | ({"nodeName": node} if node else {})
         self.make("pods", {"metadata": {"name": name, "labels": dict(labels or {})}, "spec": spec})
 
     def make(self, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,6 +203,10 @@ class Tenant:
 
     # --- what the kubelets do ---
 
+    def say_running(self, pod: str, address: str = "") -> None:
+        """``address``: its own, otherwise one that no other pod has."""
+        self._say(pod, self._running(self.objects("pods")[pod], address))
+
     def settle(self) -> None:
         """The scheduler has decided on every pod; those with a node run, those that were deleted are gone."""
         self.until(lambda: all(map(_decided, self.objects("pods").values())), "every pod is decided on")
@@ -215,9 +226,9 @@ class Tenant:
         path = f"{self._base}/pods/{pod}/status"
         self.plane.call("PATCH", path, {"status": status}, absent=True)
 
-    def _running(self, pod: Mapping[str, Any]) -> dict[str, Any]:
+    def _running(self, pod: Mapping[str, Any], address: str = "") -> dict[str, Any]:
         number = next(self._addresses)
-        address = f"10.1.{number // 250}.{number % 250 + 1}"
+        address = address or f"10.1.{number // 250}.{number % 250 + 1}"
         since = {"running": {"startedAt": pod["metadata"]["creationTimestamp"]}}
         return {
             "phase": "Running",
