@@ -11,7 +11,7 @@ from .files import Json
 
 
 def with_keys(text: str, mark: str, keys: List[Json]) -> str:
-    """``text`` with exactly ``keys`` (``user``, ``key``) under ``mark``; the lines of others stay as they are."""
+    """``text`` with exactly ``keys`` (``user``, ``key``) under ``mark``; all other lines stay as they are."""
     kept = [line for line in text.splitlines(keepends=True) if not _is_ours(line, mark)]
     if keys and kept and not kept[-1].endswith("\n"):
         kept[-1] += "\n"
@@ -19,7 +19,7 @@ def with_keys(text: str, mark: str, keys: List[Json]) -> str:
 
 
 def write_keys(path: str, mark: str, keys: List[Json]) -> None:
-    """Changes the file at ``path``, made with its folder where it is absent, if that is needed. Raises OSError."""
+    """Changes the file at ``path`` where it must; made, with its folder, where it is absent. Raises OSError."""
     path = os.path.realpath(path)
     before, mode, owner = _read(path)
     after = with_keys(before, mark, keys)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from typing import TYPE_CHECKING
 
 import click
@@ -86,7 +85,7 @@ def _access(
     from stix.sdk.ssh_config import hosts_of
 
     key = hosts.public_key()
-    deadline = time.monotonic() + _READY_SECONDS
+    deadline = client.pace.monotonic() + _READY_SECONDS
     pause = 0.1
     while True:
         try:
@@ -105,13 +104,13 @@ def _access(
             )
         if node["ready"]:
             break
-        if time.monotonic() > deadline:
+        if client.pace.monotonic() > deadline:
             raise SdkError(
                 "not_ready",
                 f"Node {rank} of {cluster} has not taken the key within {_READY_SECONDS:g} s.",
                 f"`stix status -v {cluster}` shows whether it reports; agents of older releases take none.",
             )
-        time.sleep(pause)
+        client.pace.sleep(pause)
         pause = min(pause * 1.5, 2.0)
     if node["problem"]:
         raise SdkError("no_ssh_server", f"Nobody can log in on node {rank} of {cluster}: {node['problem']}.")

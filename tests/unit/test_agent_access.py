@@ -1,0 +1,96 @@
+"""The agent's part in letting people in: keys in a file of others, and which SSH server there is."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+
+import pytest
+
+from stix.agent.authorized_keys import with_keys, write_keys
+from stix.agent.config import AgentConfig
+from stix.agent.ssh_server import NoServerError, PrivateServer, find_server
+
+MARK = "stix:c-1"
+ANN = {"user": "ann", "key": "ssh-ed25519 AAAA"}
+BOB = {"user": "bob smith", "key": "ssh-rsa BBBB"}
+THEIRS = 'command="x y",no-pty ssh-rsa CCCC stix:c-1:ann comment\n# stix:c-1:ann\nssh-rsa DDDD stix:c-12:ann'
+
+needs_sshd = pytest.mark.skipif(
+    shutil.which("sshd", path="/usr/sbin:/sbin:/usr/bin") is None, reason="no sshd here"
+)
+
+
+def test_only_our_own_lines_are_changed():
+    once = with_keys(THEIRS, MARK, [ANN, BOB])
+    assert once == THEIRS + "\nssh-ed25519 AAAA stix:c-1:ann\nssh-rsa BBBB stix:c-1:bob_smith\n"
+    assert with_keys(once, MARK, [ANN, BOB]) == once
+    assert with_keys(once, MARK, []) == THEIRS + "\n"
+    assert with_keys(THEIRS, MARK, []) == THEIRS
+
+
+def test_file_keeps_its_mode_and_is_made_private_when_it_is_new(tmp_path):
+    path = tmp_path / "home/.ssh/authorized_keys"
+    write_keys(str(path), MARK, [ANN])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    path.chmod(0o640)
+    write_keys(str(path), MARK, [])
+    assert path.read_text() == ""
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert os.listdir(path.parent) == ["authorized_keys"]
+
+
+def config(tmp_path, home=None):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "home").mkdir()
+    return AgentConfig("t", "m", str(tmp_path / "state"), str(home or tmp_path / "home"))
+
+
+def test_missing_server_names_its_package(tmp_path, monkeypatch):
+    monkeypatch.setattr("stix.agent.ssh_server._SBIN", str(tmp_path))
+    with pytest.raises(NoServerError, match="openssh-server"):
+        find_server(config(tmp_path))
+
+
+@needs_sshd
+def test_server_is_the_agents_own_when_the_nodes_home_is_not_the_users(tmp_path):
+    server = find_server(config(tmp_path))
+    assert isinstance(server, PrivateServer)
+    assert server.port == 0
+    [key] = server.host_keys()
+    again = find_server(AgentConfig("t", "m", str(tmp_path / "state"), str(tmp_path / "home")))
+    assert again.host_keys() == [key]
+
+
+@needs_sshd
+def test_own_server_lets_a_key_in_to_the_nodes_home_and_others_not(tmp_path):
+    server = find_server(config(tmp_path))
+    for name in ("mine", "other"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True)
+    server.authorize(
+        MARK, [{"user": "ann", "key": " ".join((tmp_path / "mine.pub").read_text().split()[:2])}]
+    )
+    program = shutil.which("sshd", path="/usr/sbin:/sbin:/usr/bin")
+    options = ["-F", "none", "-o", f"ProxyCommand={program} -i -f {tmp_path}/state/ssh/config"]
+    options += ["-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-o", "HostKeyAlias=node"]
+    (tmp_path / "known").write_text(f"node {server.host_keys()[0]}\n")
+    options += ["-o", f"UserKnownHostsFile={tmp_path}/known", "-l", pwd.getpwuid(os.geteuid()).pw_name]
+
+    def log_in(key, *command):
+        return subprocess.run(
+            ["ssh", *options, "-i", tmp_path / key, "-o", "IdentitiesOnly=yes", "node", *command],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
+
+    done = log_in("mine", "pwd; echo $HOME; exit 7")
+    assert (done.returncode, done.stdout) == (7, f"{tmp_path}/home\n" * 2), done.stderr
+    assert log_in("other", "pwd").returncode == 255
+    server.authorize(MARK, [])
+    assert log_in("mine", "pwd").returncode == 255
