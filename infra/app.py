@@ -30,7 +30,8 @@ class CloudsError(Exception):
 
 
 def build(app: App, assets: Assets) -> ControlPlane:
-    """The deployment that the app's context asks for: ``deployment``, ``clouds``, perhaps ``alarm_email``."""
+    """The deployment that the app's context asks for: ``deployment``, ``clouds``, perhaps ``alarm_email`` and
+    ``dashboard`` (false leaves it out)."""
     deployment = app.node.try_get_context("deployment") or "stix"
     if not _DEPLOYMENT.fullmatch(deployment):
         raise DeploymentNameError(
@@ -39,8 +40,16 @@ def build(app: App, assets: Assets) -> ControlPlane:
         )
     email = app.node.try_get_context("alarm_email") or None
     clouds = read_clouds(app.node.try_get_context("clouds"))
+    # The command line gives text, cdk.json perhaps a boolean.
+    dashboard = str(app.node.try_get_context("dashboard")).lower() != "false"
     return ControlPlane(
-        app, "ControlPlane", deployment=deployment, assets=assets, clouds=clouds, alarm_email=email
+        app,
+        "ControlPlane",
+        deployment=deployment,
+        assets=assets,
+        clouds=clouds,
+        alarm_email=email,
+        dashboard=dashboard,
     )
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "PRICES_AS_OF",
     "NodeTalk",
     "UnpricedResourceError",
+    "cloudwatch_allowance",
     "idle_month",
     "idle_node_month",
     "wake_candidates",
@@ -33,6 +34,8 @@ S3_GB = 0.023
 LOG_BYTE = 0.50e-9
 ALARM_METRIC = 0.10
 DASHBOARD = 3.00
+FREE_ALARM_METRICS = 10
+FREE_DASHBOARDS = 3
 KMS_KEY = 1.00
 SECRET = 0.40
 TRANSITION = 25e-6
@@ -122,6 +125,15 @@ def idle_month(template: Mapping[str, Any], *, orphan_sweep_seconds: float = 360
     calls = _invocation(256, 0.2) + _invocation(512, 1.0)
     _add(lines, "orphan sweeps", runs * (ORPHAN_SWEEP_TRANSITIONS * TRANSITION + calls))
     return lines
+
+
+def cloudwatch_allowance(template: Mapping[str, Any]) -> float:
+    """What of an idle month's alarms and dashboards no account pays for: ten metrics of alarms and three
+    dashboards are free for ever, unless other stacks of the account have used them up."""
+    kinds = [resource["Type"] for resource in template["Resources"].values()]
+    dashboards = min(kinds.count("AWS::CloudWatch::Dashboard"), FREE_DASHBOARDS)
+    watched = idle_month(template).get("alarms", 0.0)
+    return dashboards * DASHBOARD + min(watched, FREE_ALARM_METRICS * ALARM_METRIC)
 
 
 def _schedule(template: Mapping[str, Any], rule: Mapping[str, Any]) -> dict[str, float]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from stix.application import sweep, sweep_orphans
 from stix.application.world import World
 from stix.runtime.dispatch import Action, dispatch
+from stix.runtime.metrics import OVERDUE_SECONDS, write_seconds
 
 logger = Logger(service="monitor")
 
@@ -23,22 +21,8 @@ _LATE_SECONDS = 900
 def _sweep(world: World, _event: Mapping[str, Any]) -> dict[str, Any]:
     result = sweep.sweep(world)
     if result["oldest_due_seconds"] > _LATE_SECONDS:
-        _report_lateness(world.deployment, result["oldest_due_seconds"])
+        write_seconds(world, OVERDUE_SECONDS, result["oldest_due_seconds"])
     return result
-
-
-def _report_lateness(deployment: str, seconds: float) -> None:
-    """One CloudWatch metric in the embedded metric format, only when there is something to say: it costs."""
-    metric = {
-        "Namespace": f"Stix/{deployment}",
-        "Dimensions": [[]],
-        "Metrics": [{"Name": "OverdueSeconds", "Unit": "Seconds"}],
-    }
-    record = {
-        "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [metric]},
-        "OverdueSeconds": seconds,
-    }
-    sys.stdout.write(json.dumps(record) + "\n")
 
 
 ACTIONS: dict[str, Action] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -11,12 +11,22 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from stix.application import create_machines, join_nodes, settle_cluster, sweep_orphans, undo_attempt
 from stix.application.world import World
 from stix.runtime.dispatch import Action, dispatch
+from stix.runtime.metrics import ORPHAN_SECONDS, write_seconds
 
 logger = Logger(service="provision")
 
 
 def _of_cluster(use_case: Callable[[World, str, str], dict[str, Any]]) -> Action:
     return lambda world, event: use_case(world, event["cluster"]["workspace"], event["cluster"]["id"])
+
+
+def _sweep_place(world: World, event: Mapping[str, Any]) -> dict[str, Any]:
+    result = sweep_orphans.sweep_place(
+        world, event["place"]["cloud"], event["place"]["region"], event["mode"]
+    )
+    if result.get("orphan_seconds"):
+        write_seconds(world, ORPHAN_SECONDS, result["orphan_seconds"])
+    return result
 
 
 ACTIONS: dict[str, Action] = {
@@ -34,9 +44,7 @@ ACTIONS: dict[str, Action] = {
     "give_up": _of_cluster(undo_attempt.give_up),
     "settle": _of_cluster(settle_cluster.settle),
     "confirm": _of_cluster(settle_cluster.confirm),
-    "sweep_place": lambda w, e: sweep_orphans.sweep_place(
-        w, e["place"]["cloud"], e["place"]["region"], e["mode"]
-    ),
+    "sweep_place": _sweep_place,
 }
 
 

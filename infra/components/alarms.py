@@ -1,13 +1,16 @@
-"""Four alarms, each on one metric: CloudWatch bills per metric watched, and idle must cost under a dollar.
+"""Seven alarms, each on one metric: CloudWatch bills per metric watched.
 
-The three metrics of ours are written only when there is something to say, and are billed only then.
+The metrics of ours are written only when there is something to say, and are billed only then. Each alarm's
+description names its page in ``docs/operations``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from aws_cdk import Duration
+from aws_cdk import aws_apigatewayv2 as apigw
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_logs as logs
@@ -18,6 +21,7 @@ from constructs import Construct
 
 from infra.acknowledge import acknowledge
 from infra.components.function import deployment_id
+from stix.runtime.metrics import ORPHAN_SECONDS, OVERDUE_SECONDS, namespace
 
 __all__ = ["Alarms"]
 
@@ -27,6 +31,9 @@ _FUNCTION_ERRORS = (
 )
 _FAILED_RUNS = '{ $.type = "ExecutionFailed" || $.type = "ExecutionTimedOut" || $.type = "ExecutionAborted" }'
 _OVERDUE_SECONDS = 900
+_ORPHAN_SECONDS = 7200
+"""Twice the longest time between two looks at a place, of which the second ends an orphan."""
+_ERROR_RATE = 0.05
 
 
 class Alarms(Construct):
@@ -38,45 +45,69 @@ class Alarms(Construct):
         id: str,
         *,
         deployment: str,
+        api: apigw.HttpApi,
         dead_letters: sqs.Queue,
         function_logs: Iterable[logs.LogGroup],
         workflow_logs: logs.LogGroup,
         email: str | None,
     ) -> None:
         super().__init__(scope, id)
-        self._namespace = f"Stix/{deployment_id(deployment)}"
+        self._namespace = namespace(deployment_id(deployment))
         self._action = self._mail(email) if email else None
         for number, group in enumerate(function_logs):
             self._count(f"FunctionErrors{number}", group, "FunctionErrors", _FUNCTION_ERRORS)
         self._count("FailedRuns", workflow_logs, "FailedRuns", _FAILED_RUNS)
+        five_minutes = Duration.minutes(5)
         self._alarm(
             "LostEvents",
             "Calls that failed for good wait in the dead-letter queue.",
-            dead_letters.metric_approximate_number_of_messages_visible(
-                period=Duration.minutes(5), statistic="max"
-            ),
+            dead_letters.metric_approximate_number_of_messages_visible(period=five_minutes, statistic="max"),
             threshold=1,
         )
         self._alarm(
             "FunctionsFail",
             "Functions log errors or end without an answer.",
-            self._metric("FunctionErrors", "sum"),
+            self.metric("FunctionErrors", "sum"),
             threshold=3,
         )
         self._alarm(
             "RunsFail",
             "State machine runs end without success.",
-            self._metric("FailedRuns", "sum"),
+            self.metric("FailedRuns", "sum"),
             threshold=1,
+        )
+        self._alarm(
+            "RequestsFail",
+            f"More than {_ERROR_RATE:.0%} of the API's requests end in an error of the server's.",
+            # The mean over requests of "was it a 5xx": the rate itself, in one metric.
+            api.metric_server_error(period=five_minutes, statistic="avg"),
+            threshold=_ERROR_RATE,
+            periods=3,
         )
         self._alarm(
             "SweepIsLate",
             f"An item has waited more than {_OVERDUE_SECONDS} seconds past its due_at.",
-            self._metric("OverdueSeconds", "max"),
+            self.metric(OVERDUE_SECONDS, "max"),
             threshold=_OVERDUE_SECONDS,
         )
+        self._alarm(
+            "OrphansLive",
+            f"A machine that nothing explains has been known for more than {_ORPHAN_SECONDS} seconds.",
+            self.metric(ORPHAN_SECONDS, "max"),
+            threshold=_ORPHAN_SECONDS,
+        )
+        self._alarm(
+            "CallsAreThrottled",
+            "Lambda turns calls away: the account's concurrency is used up, by this deployment or by others.",
+            # Over all functions of the account and region, whose concurrency is one: one metric.
+            cloudwatch.Metric(
+                namespace="AWS/Lambda", metric_name="Throttles", statistic="sum", period=five_minutes
+            ),
+            threshold=10,
+        )
 
-    def _metric(self, name: str, statistic: str) -> cloudwatch.Metric:
+    def metric(self, name: str, statistic: str) -> cloudwatch.Metric:
+        """One of the deployment's own."""
         return cloudwatch.Metric(
             namespace=self._namespace, metric_name=name, statistic=statistic, period=Duration.minutes(5)
         )
@@ -92,14 +123,17 @@ class Alarms(Construct):
             filter_pattern=logs.FilterPattern.literal(pattern),
         )
 
-    def _alarm(self, id: str, description: str, metric: cloudwatch.Metric, *, threshold: float) -> None:
+    def _alarm(
+        self, id: str, description: str, metric: cloudwatch.Metric, *, threshold: float, periods: int = 1
+    ) -> None:
+        page = re.sub(r"(?<!^)(?=[A-Z])", "-", id).lower()
         alarm = cloudwatch.Alarm(
             self,
             id,
-            alarm_description=description,
+            alarm_description=f"{description} Runbook: docs/operations/alarm-{page}.md",
             metric=metric,
             threshold=threshold,
-            evaluation_periods=1,
+            evaluation_periods=periods,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )

@@ -17,6 +17,7 @@ from infra.assets import Assets
 from infra.components.alarms import Alarms
 from infra.components.buckets import ObjectsBucket, SecretsBucket
 from infra.components.cloud_functions import CloudFunctions
+from infra.components.dashboard import Dashboard
 from infra.components.function import WorkerFunction, deployment_id
 from infra.components.http_api import ControlApi
 from infra.components.interruptions import Interruptions
@@ -52,6 +53,7 @@ class ControlPlane(Stack):
         assets: Assets,
         clouds: Mapping[str, Mapping[str, Any]],
         alarm_email: str | None = None,
+        dashboard: bool = True,
     ) -> None:
         """``clouds``: the settings of each cloud that is to be used, by its name."""
         super().__init__(
@@ -108,10 +110,11 @@ class ControlPlane(Stack):
             Interruptions(
                 self, "Interruptions", recover=functions["recover"], dead_letters=self._dead_letters
             )
-        Alarms(
+        alarms = Alarms(
             self,
             "Alarms",
             deployment=deployment,
+            api=self._http.api,
             dead_letters=self._dead_letters,
             function_logs=[
                 function.log_group for function in (*functions.values(), *self._clouds.functions.values())
@@ -119,6 +122,18 @@ class ControlPlane(Stack):
             workflow_logs=workflows.log_group,
             email=alarm_email,
         )
+        if dashboard:
+            Dashboard(
+                self,
+                "Dashboard",
+                deployment=deployment,
+                api=self._http.api,
+                table=self._table.table,
+                dead_letters=self._dead_letters,
+                functions=functions,
+                machines=list(definitions),
+                alarms=alarms,
+            )
         self._export()
 
     def _functions(self, task_seconds: dict[str, int], layer: PackageLayer) -> dict[str, WorkerFunction]:
@@ -176,7 +191,8 @@ class ControlPlane(Stack):
 
         # A node's last report ends its job: the job's secrets go with it, and autostop may end the cluster.
         self._use_state(agent)
-        self._use_objects(agent, "s3:GetObject", "s3:PutObject")
+        # A new checkpoint makes parts of the one before it needless.
+        self._use_objects(agent, "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
         self._use_secrets(agent, "s3:GetObject", "s3:DeleteObject")
         self._start(agent, "job", "terminate")
         self._answer(agent, machines)
@@ -202,9 +218,9 @@ class ControlPlane(Stack):
         # It ends a run's wait for nodes whose machines will never boot.
         self._answer(monitor, machines)
 
-        # A job's clusters are launched and let go as people's are; its secrets go along, and end with it.
+        # A job's clusters are launched and let go as people's are; its secrets and checkpoints end with it.
         self._use_state(recover)
-        self._use_objects(recover, "s3:GetObject", "s3:PutObject")
+        self._use_objects(recover, "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
         self._use_secrets(recover, "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
         self._start(recover, "job", "launch", "terminate")
         self._answer(recover, machines)

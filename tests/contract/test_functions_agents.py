@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,9 +15,11 @@ from functions.monitor.handler import handler as monitor
 from functions.optimize.handler import handler as optimize
 from functions.provision.handler import handler as provision
 from stix.application import want
+from stix.application.records import cluster_key
 from stix.local.functions import Context
 from stix.model.status import ClusterStatus
 from stix.ports.surroundings import connection_key
+from stix.runtime.bootstrap import install
 from tests.contract.functions_client import Answer, send
 from tests.unit.world import ANN, WORKSPACE
 
@@ -221,19 +225,57 @@ def test_launch_advances_when_the_workers_are_invoked_in_order(plane):
     want.take_down(plane.world, ANN, "train", purge=False, key=None)
     provision(event | {"action": "settle"}, CONTEXT)
     assert provision(event | {"action": "confirm"}, CONTEXT) == {"wanted": "ABSENT"}
-    place = {"action": "sweep_place", "place": {"cloud": "fake", "region": "north"}}
+    place = {"action": "sweep_place", "place": {"cloud": "fake", "region": "north"}, "mode": "sweep"}
     assert provision(place, CONTEXT) == {"marked": 0, "ended": 0, "machines": 0}
 
 
-def test_monitor_sweeps_lists_places_and_records_failures(plane, capsys):
+def _metrics(capsys) -> dict[str, float]:
+    """What CloudWatch reads from a function's log."""
+    found = {}
+    for line in capsys.readouterr().out.splitlines():
+        if '"_aws"' in line:
+            record = json.loads(line)
+            [metric] = record["_aws"]["CloudWatchMetrics"]
+            assert metric["Namespace"] == "Stix/test"
+            found |= {one["Name"]: record[one["Name"]] for one in metric["Metrics"]}
+    return found
+
+
+def test_monitor_tells_lateness_as_a_metric_when_deployed(plane, capsys):
+    plane.launch()
+    plane.pass_time(1000)
+    monitor({"action": "sweep"}, CONTEXT)
+    assert _metrics(capsys) == {}  # embedded: nobody reads it
+    plane.pass_time(10_000)
+    install(replace(plane.world, runtime="aws"))
+    assert monitor({"action": "sweep"}, CONTEXT)["oldest_due_seconds"] > 900
+    assert _metrics(capsys)["OverdueSeconds"] > 900
+    monitor({"action": "sweep"}, CONTEXT)
+    assert _metrics(capsys) == {}  # nothing to say, nothing to pay
+
+
+def test_provision_tells_the_age_of_orphans_as_a_metric_when_deployed(plane, capsys):
+    install(replace(plane.world, runtime="aws"))
+    cluster = plane.bring_up()
+    plane.store.delete(cluster_key(WORKSPACE, cluster.id))
+    place = {"action": "sweep_place", "place": {"cloud": "fake", "region": "north"}, "mode": "sweep"}
+    assert provision(place, CONTEXT)["marked"] == 1
+    assert _metrics(capsys) == {}
+    plane.pass_time(400)
+    assert provision(place, CONTEXT)["ended"] == 1
+    assert _metrics(capsys) == {"OrphanSeconds": 400}
+
+
+def test_monitor_sweeps_lists_places_and_records_failures(plane):
     plane.launch()
     cluster = plane.cluster()
     plane.pass_time(1000)
     assert monitor({"action": "sweep"}, CONTEXT)["looked_at"]["cluster"] == 1
-    assert "OverdueSeconds" in capsys.readouterr().out
     plane.rank(cluster)
     plane.create(cluster)
-    assert monitor({"action": "list_places"}, CONTEXT)["places"] == [{"cloud": "fake", "region": "north"}]
+    assert monitor({"action": "list_places", "mode": "sweep"}, CONTEXT)["places"] == [
+        {"cloud": "fake", "region": "north"}
+    ]
     event = {"cluster": {"workspace": WORKSPACE, "id": cluster.id}, "failure": {"Error": "Boom"}}
     assert monitor(event | {"action": "record_failure"}, CONTEXT) == {"outcome": "RECORDED"}
     assert plane.cluster().status is ClusterStatus.INIT

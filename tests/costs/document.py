@@ -56,8 +56,10 @@ def document(template: Mapping[str, Any], counted: Counted) -> str:
 def _idle(template: Mapping[str, Any]) -> str:
     quiet = costs.idle_month(template, orphan_sweep_seconds=sweep.ORPHANS_QUIET_SECONDS)
     rows = [(line, f"{cost:.3f}") for line, cost in sorted(quiet.items(), key=lambda pair: -pair[1])]
-    rows.append(("**together**", f"**{sum(quiet.values()):.2f}**"))
-    return "## A month in which nothing happens\n\n" + _table(("line", "USD"), rows)
+    free = costs.cloudwatch_allowance(template)
+    rows.append(("CloudWatch's allowance: 10 metrics of alarms, 3 dashboards", f"-{free:.3f}"))
+    rows.append(("**together**", f"**{sum(quiet.values()) - free:.2f}**"))
+    return "## A month in which nothing happens\n\n" + _table(("line", "USD"), rows) + _ALLOWANCE
 
 
 def _actions(counted: Counted) -> str:
@@ -79,7 +81,8 @@ def _actions(counted: Counted) -> str:
 
 
 def _fleets(template: Mapping[str, Any], counted: Counted) -> str:
-    idle = sum(costs.idle_month(template, orphan_sweep_seconds=sweep.ORPHANS_QUIET_SECONDS).values())
+    quiet = costs.idle_month(template, orphan_sweep_seconds=sweep.ORPHANS_QUIET_SECONDS)
+    idle = sum(quiet.values()) - costs.cloudwatch_allowance(template)
     place = counted.place.cost * _HOURS * 3600 / sweep.ORPHANS_EVERY_SECONDS
     wake = costs.idle_node_month()["wake channel"]
     life = (counted.launch + counted.job + counted.down + counted.request.times(_WAIT_SECONDS)).cost
@@ -182,6 +185,11 @@ and DynamoDB client go through a launch, an hour, a job and an end, and every ca
 their disks and their traffic are the cloud's bill and not part of this.
 
 Prices: {prices}.
+"""
+
+_ALLOWANCE = """
+The allowance is no trial: it does not end. In an account whose other stacks have used it up,
+`dashboard: false` in `cdk.json` leaves the dashboard out.
 """
 
 _SKYPILOT = """

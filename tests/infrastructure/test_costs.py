@@ -8,6 +8,7 @@ from infra.costs import (
     SWEEP_READS,
     NodeTalk,
     UnpricedResourceError,
+    cloudwatch_allowance,
     idle_month,
     idle_node_month,
     wake_candidates,
@@ -23,7 +24,7 @@ def test_deployment_costs_under_a_dollar_a_month_when_idle(synthesized: Synthesi
     lines = idle_month(synthesized.template)
     assert {"alarms", "scheduled functions", "table reads of sweeps", "log lines of sweeps"} <= lines.keys()
     assert all(cost > 0 for cost in lines.values())
-    assert sum(lines.values()) < 1.00
+    assert sum(lines.values()) - cloudwatch_allowance(synthesized.template) < 1.00
 
 
 def test_deployment_costs_under_a_dollar_a_month_when_a_place_was_used_lately(
@@ -36,11 +37,21 @@ def test_deployment_costs_under_a_dollar_a_month_when_a_place_was_used_lately(
     )
     days = sweep.BUSY_SECONDS / 86400
     assert busy > quiet
-    assert (busy * days + quiet * (30 - days)) / 30 < 1.00
+    mean = (busy * days + quiet * (30 - days)) / 30
+    assert mean - cloudwatch_allowance(synthesized.template) < 1.00
 
 
 def test_alarms_watch_one_metric_each(synthesized: Synthesized) -> None:
-    assert idle_month(synthesized.template)["alarms"] == pytest.approx(0.40)
+    assert idle_month(synthesized.template)["alarms"] == pytest.approx(0.70)
+
+
+def test_allowance_ends_when_there_are_more_alarms_and_dashboards(synthesized: Synthesized) -> None:
+    template = copy.deepcopy(synthesized.template)
+    assert cloudwatch_allowance(template) == pytest.approx(0.70 + 3.00)
+    for number in range(4):
+        template["Resources"][f"Alarm{number}"] = {"Type": "AWS::CloudWatch::Alarm", "Properties": {}}
+        template["Resources"][f"Dashboard{number}"] = {"Type": "AWS::CloudWatch::Dashboard"}
+    assert cloudwatch_allowance(template) == pytest.approx(1.00 + 9.00)
 
 
 def test_idle_cost_is_refused_when_a_resource_has_no_price(synthesized: Synthesized) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from stix.application.machine_tags import delete_at
@@ -45,7 +46,8 @@ def list_places(world: World, mode: str = "sweep") -> dict[str, Any]:
 
 
 def sweep_place(world: World, cloud: str, region: str, mode: str = "sweep") -> dict[str, Any]:
-    """Compare one place with the table; how many machines were marked and ended.
+    """Compare one place with the table; how many machines were marked and ended, and for how many seconds the
+    oldest that nothing explains has been known (``orphan_seconds``).
 
     Only machines tagged with this deployment are judged. One is ended when it was unknown on an earlier
     sweep at least five minutes ago, still is, and is not tagged ``protected``; never more than max(3, 5 %)
@@ -59,7 +61,7 @@ def sweep_place(world: World, cloud: str, region: str, mode: str = "sweep") -> d
     machines = list(provider.list_tagged(place, world.deployment))
     unknown = [machine for machine in machines if not _known(world, machine)]
     limit = max(3, len(machines) // 20)
-    marked = 0
+    marked, oldest = 0, 0.0
     ending: list[Machine] = []
     for machine in unknown:
         if machine.tags.get("protected", "").lower() in ("true", "1", "yes"):
@@ -68,16 +70,21 @@ def sweep_place(world: World, cloud: str, region: str, mode: str = "sweep") -> d
             ending.append(machine)
         elif disarmed(world):
             continue
-        elif _marked_before(world, place, machine):
-            ending.append(machine)
         else:
-            marked += 1
+            known_for = _known_for(world, place, machine)
+            oldest = max(oldest, known_for)
+            if known_for >= _MARK_SECONDS:
+                ending.append(machine)
+            else:
+                marked += 1
     ending = ending[:limit]
     if ending:
         provider.terminate(place, [machine.id for machine in ending])
         detail = {"place": f"{cloud}/{region}", "machines": [machine.id for machine in ending]}
         world.events.publish(Event("OrphansEnded", SYSTEM, cloud, world.clock.now(), detail))
-    return {"marked": marked, "ended": len(ending), "machines": len(machines)}
+    return {"marked": marked, "ended": len(ending), "machines": len(machines)} | (
+        {"orphan_seconds": oldest} if oldest else {}
+    )
 
 
 def _overdue(world: World, machine: Machine) -> bool:
@@ -102,14 +109,13 @@ def _known(world: World, machine: Machine) -> bool:
     return open_intent and intent.token == machine.tags.get("stix-intent")
 
 
-def _marked_before(world: World, place: Place, machine: Machine) -> bool:
+def _known_for(world: World, place: Place, machine: Machine) -> float:
+    """Seconds since the machine was marked; marks it where nobody did."""
     key = Key(SYSTEM, "orphan", f"{place.cloud}.{place.region}", machine.id)
     now = world.clock.now()
     item = world.store.get(key)
     if item is not None:
-        return now - float(item.body["marked_at"]) >= _MARK_SECONDS
-    try:
+        return now - float(item.body["marked_at"])
+    with suppress(VersionConflictError):  # somebody else did, just now
         world.store.put(Item(key, {"marked_at": now}, created_at=now, expires_at=now + _KEEP_MARK_SECONDS))
-    except VersionConflictError:
-        return False
-    return False
+    return 0.0
