@@ -131,11 +131,9 @@ def test_cancel_ends_all_that_runs_inside_when_some_of_it_hides(
     home.await_job(cluster, other)
 
 
-def test_script_may_end_well_when_it_is_asked_to(home: EmbeddedHome, cluster: str) -> None:
+def test_script_may_end_well_when_it_is_asked_to(home: EmbeddedHome, engine: Engine, cluster: str) -> None:
     job = home.exec(cluster, "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done")
-    await_that(
-        "it runs", lambda: "up" in home.stix("logs", "--no-follow", cluster, str(job), code=None).stdout
-    )
+    await_that("it runs", lambda: "sleep 0.1" in engine.processes())
     home.stix("cancel", "-y", cluster, str(job))
     home.await_job(cluster, job)
     assert home.stix("logs", cluster, str(job), code=None).stdout.splitlines() == ["up", "bye"]
@@ -177,11 +175,15 @@ def test_job_goes_on_when_the_agent_is_killed_and_comes_back(
 def test_container_is_the_same_when_its_cluster_was_stopped(
     home: EmbeddedHome, engine: Engine, cluster: str
 ) -> None:
-    home.stix("exec", cluster, "echo kept > /kept; setsid sleep 3031 & sleep 0.2")
+    service = "trap 'sleep 0.3; echo bye > /bye; exit' TERM; while :; do sleep 0.1; done"
+    home.stix("exec", cluster, f'echo kept > /kept; setsid sh -c "{service}" & sleep 0.5')
+    (made,) = engine.running()
     home.stix("stop", "-y", cluster)
-    await_that("nothing runs inside", lambda: engine.processes() == [])
+    # At once: what ran inside may be in the middle of ending.
     home.stix("start", "-y", cluster)
-    assert home.stix("exec", cluster, "cat /kept").stdout == "kept\n"
+    assert home.stix("exec", cluster, "cat /kept /bye").stdout == "kept\nbye\n"
+    assert engine.running() == [made]
+    assert engine.processes() == []
 
 
 def test_scripts_run_as_the_images_own_user_when_it_is_not_root(
@@ -198,17 +200,11 @@ run: |
   trap '' TERM; sleep 3041
 """
     launch(home, tmp_path, task, "-d", "-c", "app")
-    said = await_that(
-        "it runs",
-        lambda: (
-            lines
-            if len(lines := home.stix("logs", "--no-follow", "app", "1", code=None).stdout.splitlines()) == 6
-            else None
-        ),
-    )
-    assert said == ["1000", "/home/app", "/home/app/sky_workdir", "mine", "more", "1000"]
+    await_that("it runs", lambda: "sleep 3041" in engine.processes())
     home.stix("cancel", "-y", "app", "1")
     assert home.await_job("app", 1)["status"] == "CANCELLED"
+    said = home.stix("logs", "app", "1", code=None).stdout.splitlines()
+    assert said == ["1000", "/home/app", "/home/app/sky_workdir", "mine", "more", "1000"]
     assert engine.processes() == []
     home.stix("down", "-y", "app")
 

@@ -19,12 +19,15 @@ _OPEN_FILES = 1048576
 _SHM_SHARE = 0.5  # The kernel's own default for /dev/shm.
 
 # The first process inside. It ends with its input, which ends with the process that holds the container (see
-# Containers), and then the kernel ends all others. A TERM is passed on to them, with time to act on it.
+# Containers), or on a TERM; the others get a TERM and five seconds, and then the kernel ends what is left.
 FIRST_PROCESS = """\
-trap 'ending=1; kill -TERM -1 2>/dev/null' TERM
-while [ -z "$ending" ]; do read -r _ || [ -n "$ending" ] || exit 0; done
-while kill -0 -1 2>/dev/null && sleep 0.1; do :; done
+trap 'ending=1' TERM
+while [ -z "$ending" ] && read -r _; do :; done
+kill -TERM -1 2>/dev/null
+n=0
+while [ "$n" -lt 50 ] && kill -0 -1 2>/dev/null && sleep 0.1; do n=$((n + 1)); done
 """
+END_SECONDS = 6
 
 # $1 mark, $2 the script's first process, $3 group: only that one's process group; $4 signal. Prints how many
 # processes it found. NUL bytes are dropped by `read`, so the mark has brackets around it.

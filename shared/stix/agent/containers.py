@@ -18,10 +18,11 @@ from typing import IO, Dict, Iterator, List, Optional, Tuple
 from .config import AgentConfig
 from .container_errors import start_words
 from .container_images import Cancelled, Images
-from .container_options import Login, container_name, create_arguments, image_name, node_gpus
+from .container_options import END_SECONDS, Login, container_name, create_arguments, image_name, node_gpus
 from .engine import CancelledError, ContainerError, Engine, Note, engine_environment, ready_engine
 from .files import Json, read_json, write_json
 from .inside import Inside
+from .processes import is_alive, start_ticks
 
 _START_SECONDS = 60.0
 
@@ -64,7 +65,11 @@ class Containers:
             )
             name = container_name(self._config, wanted)
             kept, status = read_json(self._record), self._status(engine, name)
-            if kept is None or kept["name"] != name or not status:
+            if status == "running" and kept is not None and not is_alive(*kept.get("holder", (0, 0))):
+                # It is ending, or nothing would end it.
+                engine.run("stop", "--time", str(END_SECONDS), name)
+                status = "exited"
+            if kept is None or kept["name"] != name or not kept["id"] or not status:
                 kept = self._create(engine, wanted, name, login, note, cancelled)
                 status = "created"
             if status != "running":
@@ -197,6 +202,9 @@ class Containers:
         if words:
             engine.run("rm", "--force", kept["name"])
             raise ContainerError(start_words(kept["image"], words))
+        assert self._holder is not None
+        kept = {**kept, "holder": [self._holder.pid, start_ticks(self._holder.pid)]}
+        write_json(self._record, kept)
         return kept
 
     def _hold(self, engine: Engine, name: str) -> str:

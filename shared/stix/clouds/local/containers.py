@@ -15,14 +15,21 @@ _log = logging.getLogger(__name__)
 
 
 def remove_container(folder: Path) -> None:
-    """Removes the container that the machine's agent wrote down. It has ended: its process held it. An engine
-    that is gone or does not answer keeps a stopped container, which its own ``prune`` removes."""
+    """Removes the container that the machine's agent wrote down.
+
+    The process that held it is gone, so it is ending; what runs inside gets the rest of its time. An engine
+    that does not answer keeps a stopped container, which its own ``prune`` removes.
+    """
     try:
         kept = json.loads((folder / _RECORD).read_bytes())
-        command = [kept["engine"], "rm", "--force", kept["name"]]
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
-        )
+        for words in (("stop", "--time", "6"), ("rm", "--force")):
+            done = subprocess.run(
+                [kept["engine"], *words, kept["name"]],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_SECONDS,
+                check=False,
+            )
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError) as exc:
