@@ -8,7 +8,7 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from pydantic import BaseModel
 
 from stix.api import agent_v1
-from stix.application import agents, join_nodes, logs
+from stix.application import agents, checkpoints, join_nodes, logs
 from stix.application.wakes import node_topic
 from stix.runtime.agent_archive import archive_url
 from stix.runtime.bootstrap import bootstrap
@@ -49,6 +49,10 @@ def add_routes(app: APIGatewayHttpResolver) -> None:
     def downloads() -> Response[str]:
         keys = message(agent_v1.Downloads).get("keys") or []
         return answer(logs.download_urls(bootstrap(), node_of(app), keys))
+
+    @app.post("/agent/v1/checkpoints")
+    def keep_checkpoints() -> Response[str]:
+        return answer(checkpoints.exchange(bootstrap(), node_of(app), message(agent_v1.Checkpoints)))
 
     @app.post("/agent/v1/secrets")
     def secrets() -> Response[str]:

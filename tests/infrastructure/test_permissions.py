@@ -109,6 +109,7 @@ ROLES = {
     "AgentRole": logs("Agent")
     | READ_WRITE
     | OBJECTS
+    | {("s3:DeleteObject", "<ObjectsBucket.Arn>/*")}
     | WAKE
     | secrets("Get", "Delete")
     | start("job", "terminate")
@@ -135,6 +136,7 @@ ROLES = {
     "RecoverRole": logs("Recover")
     | READ_WRITE
     | OBJECTS
+    | {("s3:DeleteObject", "<ObjectsBucket.Arn>/*")}
     | WAKE
     | secrets("Get", "Put", "Delete")
     | CALL_CLOUDS

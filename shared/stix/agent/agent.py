@@ -139,6 +139,9 @@ class Agent:
                 told = notice
                 log.warning("the cloud takes this machine", extra={"detail": notice.kind})
                 reporter.notice(notice.kind, notice.at)
+                if notice.kind == "preemption":
+                    # After the report is on its way: the job moves on while its task ends.
+                    self._worker.preempt("the cloud takes this machine", notice.grace(time.time()))
 
     def _make_worker(self) -> Worker:
         around = Surroundings(

@@ -74,6 +74,15 @@ def _task_values(assignment: Json, identity: Json, phase: str) -> Dict[str, str]
         "USER": str(job.get("user") or ""),
         "INTERNAL_JOB_ID": str(job["id"]),
     }
+    managed = job.get("managed")
+    if managed:
+        values.update(
+            {
+                "TASK_IDS": "\n".join(managed["task_ids"]),
+                "MANAGED_JOB_ID": str(managed["job"]),
+                "MANAGED_JOB_RECOVERIES": str(managed["recoveries"]),
+            }
+        )
     if phase == "setup":
         values.update(
             {

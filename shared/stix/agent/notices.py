@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import Callable, Dict, Optional
 
 _TIMEOUT = 3.0
+_SHORTEST_NOTICE = 28.0
+_LONGEST_GRACE = 60.0
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -27,6 +29,11 @@ class Notice:
 
     kind: str
     at: Optional[float] = None
+
+    def grace(self, now: float) -> float:
+        """Seconds that a task may take to end, so that half of the notice is left to store its work."""
+        left = _SHORTEST_NOTICE if self.at is None else self.at - now
+        return max(1.0, min(left / 2, _LONGEST_GRACE))
 
 
 def read_notice(cloud: str, base_url: str) -> Optional[Notice]:

@@ -137,11 +137,13 @@ class Phase:
             return None
         return int(text)
 
-    def end(self) -> None:
-        """TERM, the grace, KILL: the process group, and whatever left it but carries the job's marker."""
+    def end(self, grace: Optional[float] = None) -> None:
+        """TERM, the grace (seconds), KILL: the process group, and whatever left it but carries the job's
+        marker."""
         group = self._pid
+        grace = self._tunables.cancel_grace if grace is None else grace
         if self.inside is not None:
-            self.inside.end(self._marker, self._leader(), self._tunables.cancel_grace)
+            self.inside.end(self._marker, self._leader(), grace)
             self._await_wrapper()
 
         def alive() -> list[int]:
@@ -150,7 +152,7 @@ class Phase:
                 found.update(group_members({group}))
             return sorted(found)
 
-        end_processes(alive, self._tunables.cancel_grace)
+        end_processes(alive, grace)
 
     def end_leftovers(self) -> None:
         """Ends what the ended script left in its process group (not what made a session of its own)."""

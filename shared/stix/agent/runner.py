@@ -6,9 +6,11 @@ import logging
 import os
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
 from . import statuses
+from .checkpoints import Checkpoints, CheckpointThread, checkpoint_folder
 from .config import AgentConfig
 from .environment import job_marker, task_environment
 from .files import Json, read_json, write_json
@@ -83,6 +85,16 @@ class Runner:
         self._go = threading.Event()
         self._cancelled = threading.Event()
         self._cancel_note = ""
+        self._cancel_as = "CANCELLED"
+        self._managed: Json = assignment["job"].get("managed") or {}
+        self._grace: Optional[float] = self._managed.get("grace_seconds")
+        self._checkpoints: Optional[Checkpoints] = None
+        if self._managed:
+            folder_of_job = checkpoint_folder(around.mounts.workdir, self._managed)
+            timeout = around.config.tunables.transfer_timeout
+            self._checkpoints = Checkpoints(
+                around.membership, folder_of_job, self.job_id, int(assignment["rank"]), timeout
+            )
         self._lock = threading.Lock()
         self._phase: Optional[Phase] = None
         self._inside: Optional[Inside] = None
@@ -127,9 +139,18 @@ class Runner:
             self._cancel_note = note
             self._cancelled.set()
             self._go.set()
-            phase = self._phase
+            phase, grace = self._phase, self._grace
         if phase is not None:
-            threading.Thread(target=phase.end, name=f"end-{self.job_id}", daemon=True).start()
+            end = partial(phase.end, grace)
+            threading.Thread(target=end, name=f"end-{self.job_id}", daemon=True).start()
+
+    def preempt(self, note: str, grace: float) -> None:
+        """The machine is about to be taken: a managed job's task is told, and stores what it has done. It did
+        not end by itself, whatever its exit code says."""
+        if not self._managed:
+            return
+        self._cancel_as, self._grace = "FAILED_DRIVER", grace
+        self.cancel(note)
 
     def _run(self) -> None:
         try:
@@ -142,7 +163,7 @@ class Runner:
             log.exception("a job could not be carried out", extra={"job": self.job_id})
             ended = _Ended("FAILED_DRIVER", f"the node could not run the job: {exc}")
         if self._cancelled.is_set() and ended.outcome != "SUCCEEDED":
-            ended = _Ended("CANCELLED", self._cancel_note or ended.reason, ended.code)
+            ended = _Ended(self._cancel_as, self._cancel_note or ended.reason, ended.code)
         if self._inside is not None:
             self._inside.give_back(self._around.mounts.workdir)
         self._record_end(ended)
@@ -155,6 +176,7 @@ class Runner:
         else:
             self._reach_other_ranks()
             files = self._bring_files()
+            self._restore_checkpoint()
             if job.get("container"):
                 self._enter_container(files)
             self._set_up()
@@ -162,7 +184,7 @@ class Runner:
             if not job.get("run"):
                 return _Ended("SUCCEEDED", code=0)
             self._launch(run, "run", job["run"])
-        code = self._await_phase(run, statuses.RUNNING)
+        code = self._await_run(run)
         if code == 0:
             return _Ended("SUCCEEDED", code=0)
         return _Ended("FAILED", _exit_words("run", code), code)
@@ -210,6 +232,38 @@ class Runner:
                     "a job's inputs cannot be fetched yet", extra={"job": self.job_id, "detail": str(exc)}
                 )
                 self._pause(tunables.backoff_last)
+
+    def _restore_checkpoint(self) -> None:
+        """What an earlier run of a managed job's task has stored is there before this one begins."""
+        assert self._log is not None
+        while self._checkpoints is not None:
+            try:
+                restored = self._checkpoints.restore()
+            except MountError as exc:
+                raise _Ended("FAILED_DRIVER", str(exc)) from exc
+            except MountRetryError as exc:
+                log.info("no checkpoint yet", extra={"job": self.job_id, "detail": str(exc)})
+                self._pause(self._around.config.tunables.backoff_last)
+                continue
+            if restored:
+                self._log.note(restored)
+            return
+
+    def _await_run(self, run: Phase) -> int:
+        """The exit code of the run; a managed job's checkpoints are stored meanwhile, and at its end."""
+        if self._checkpoints is None:
+            return self._await_phase(run, statuses.RUNNING)
+        started_at = os.stat(run.path("sh")).st_mtime
+        seconds = float(self._managed.get("checkpoint_seconds") or 300.0)
+        keeping = CheckpointThread(self._checkpoints, started_at, seconds)
+        try:
+            code = self._await_phase(run, statuses.RUNNING)
+        except _Ended:
+            keeping.finish(store=True)
+            raise
+        # Nobody goes on from a task that has succeeded; of a gang another rank may still fail.
+        keeping.finish(store=code != 0 or len(self.assignment["peers"]) > 1)
+        return code
 
     def _fetch_secrets(self) -> Dict[str, str]:
         if self._secrets is None:
@@ -271,6 +325,9 @@ class Runner:
         environment = task_environment(
             assignment, around.membership.identity, home, name, secrets, contained=inside is not None
         )
+        if self._managed:
+            workdir = around.mounts.workdir if inside is None else inside.workdir
+            environment.setdefault("STIX_CHECKPOINT_DIR", checkpoint_folder(workdir, self._managed))
         with self._lock:
             if self._cancelled.is_set():
                 raise _Ended("CANCELLED")
@@ -281,13 +338,13 @@ class Runner:
             self._phase = phase
             cancelled = self._cancelled.is_set()
         if cancelled:  # The cancel came before the phase was known to it.
-            phase.end()
+            phase.end(self._grace)
         self._advance(state)
         code = phase.wait()
         if state == statuses.RUNNING and not self._cancelled.is_set():
             phase.end_leftovers()
         if self._cancelled.is_set():
-            phase.end()
+            phase.end(self._grace)
             # Only the run has an exit code to tell: that of a setup that was broken off says nothing.
             raise _Ended("CANCELLED", code=code if state == statuses.RUNNING else None)
         with self._lock:

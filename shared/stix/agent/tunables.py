@@ -45,6 +45,7 @@ class Tunables:
     wake_reconnect_seconds: float = 6600.0
     wake_ping_seconds: float = 300.0
     notice_seconds: float = 5.0
+    transfer_timeout: float = 120.0
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Tunables:

@@ -88,6 +88,13 @@ class Worker:
         for runner in runners:
             runner.cancel(note)
 
+    def preempt(self, note: str, grace: float) -> None:
+        """The machine is about to be taken: the tasks of managed jobs are told, ``grace`` seconds ahead."""
+        with self._lock:
+            runners = list(self._runners.values())
+        for runner in runners:
+            runner.preempt(note, grace)
+
     def live_jobs(self) -> int:
         with self._lock:
             return sum(1 for runner in self._runners.values() if not runner.ended)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Commands", "Downloads", "Join", "Logs", "Report", "Secrets"]
+__all__ = ["Checkpoints", "Commands", "Downloads", "Join", "Logs", "Report", "Secrets"]
 
 
 class Message(BaseModel):
@@ -85,6 +85,35 @@ class Logs(Message):
 
 class Downloads(Message):
     keys: list[str] | None = None
+
+
+class CheckpointChunk(Message):
+    """Content of that SHA-256 and size."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: int
+
+
+class CheckpointCommit(CheckpointChunk):
+    """A manifest that is stored, ``done``: the seconds of work behind it; ``dropped``: chunks that only the
+    one before it named."""
+
+    done: float = 0.0
+    files: int = 0
+    bytes: int = 0
+    dropped: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] | None = None
+
+
+class Checkpoints(Message):
+    """Of one rank of a managed job's run: restore, chunks to get and to put, a manifest to put and commit."""
+
+    job: int
+    rank: int
+    restore: bool | None = None
+    get: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] | None = None
+    put: list[CheckpointChunk] | None = None
+    manifest: CheckpointChunk | None = None
+    commit: CheckpointCommit | None = None
 
 
 class Secrets(Message):

@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 from stix.application.advance_task import advance_task, end_run, let_go
+from stix.application.checkpoints import forget
 from stix.application.job_draft import Draft, find_job
 from stix.application.observe_run import cluster_and_job, log_is_whole
 from stix.application.records import managed_job_key, update
@@ -63,7 +64,11 @@ def _step(world: World, job: ManagedJob) -> float | None:
         for index in range(len(job.tasks)):
             if advance_task(draft, index):
                 return None  # it launched, which wrote the step
-    draft.settle()
+    over = not draft.job.leaving and all(task.status.terminal for task in draft.job.tasks)
+    if over and not forget(world, draft.job):
+        draft.look_at(draft.now + 1.0)
+    else:
+        draft.settle()
     draft.commit()
     ended = {task.index for task in job.tasks if task.status.terminal}
     # A task that ended may let another begin, and what was let go may be taken down already.

@@ -121,6 +121,7 @@ def _told(job: ManagedJob, task: JobTask, number: int) -> dict[str, Any]:
         "run": number,
         "recoveries": task.recoveries,
         "checkpoint_seconds": task.checkpoint_seconds,
+        "grace_seconds": job.cancel_grace,
     }
 
 

@@ -1,0 +1,143 @@
+"""Managed jobs as a person has them: real commands, control plane, agents; EC2 is a server of ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.embedded import EmbeddedHome, await_that
+from tests.e2e.test_aws import cloud, ec2  # noqa: F401 - fixtures
+from tests.providers.aws.server import AwsServer
+
+pytestmark = pytest.mark.xdist_group("e2e-aws")
+
+# Counts to thirty, a step a second, and keeps where it is; told to end, it writes that down too.
+COUNTER = """
+cd $STIX_CHECKPOINT_DIR
+trap 'echo "told at $(cat step)" >> words; exit 0' TERM
+step=$(cat step 2>/dev/null || echo 0)
+echo "from $step as $SKYPILOT_TASK_ID on $STIX_MANAGED_JOB_ID after $STIX_MANAGED_JOB_RECOVERIES"
+while [ $step -lt 30 ]; do
+  step=$((step + 1))
+  echo $step > step.new && mv step.new step
+  echo "step $step"
+  sleep 1 & wait $!
+done
+cat words 2>/dev/null || true
+"""
+
+
+def queue(home: EmbeddedHome) -> dict[int, dict[str, Any]]:
+    jobs = json.loads(home.stix("jobs", "queue", "-o", "json").stdout)["jobs"]
+    return {job["id"]: job for job in jobs}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[EmbeddedHome]:
+    made = EmbeddedHome(tmp_path / "home")
+    yield made
+    made.finish()
+
+
+def test_two_jobs_end_well_when_the_machine_of_one_is_taken(
+    cloud: EmbeddedHome,  # noqa: F811
+    ec2: AwsServer,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    task = {
+        "name": "count",
+        "resources": {
+            "infra": "aws",
+            "cpus": 2,
+            "use_spot": True,
+            "job_recovery": {"strategy": "EAGER_NEXT_REGION", "checkpoint_interval": "2s"},
+        },
+        "run": COUNTER,
+    }
+    file = tmp_path / "count.yaml"
+    file.write_text(json.dumps(task))
+    for _ in range(2):
+        cloud.stix("jobs", "launch", "-y", "-d", str(file))
+
+    def steps() -> bool:
+        shown = cloud.stix("jobs", "logs", "1", "--no-follow").stdout
+        return "step 4" in shown
+
+    await_that("job 1 is on its way", steps, every=0.5)
+    before = queue(cloud)
+    lost = before[1]["tasks"][0]["place"]
+    cluster = next(
+        one
+        for one in json.loads(cloud.stix("status", "-v", "-o", "json").stdout)["clusters"]
+        if one["name"] == before[1]["tasks"][0]["cluster"]
+    )
+    assert cluster["owner"] == "job/1"
+    refused = cloud.stix("down", "-y", cluster["name"], code=2)
+    assert "belongs to managed job 1" in refused.stderr
+    ec2.announce_preemption(cluster["nodes"][0]["machine_id"])
+
+    waited = cloud.stix("jobs", "wait", "1")
+    assert "SUCCEEDED after 1 recovery" in waited.stderr
+    cloud.stix("jobs", "wait", "2")
+    after = queue(cloud)
+    assert {job["status"] for job in after.values()} == {"SUCCEEDED"}
+    assert after[1]["tasks"][0]["place"] != lost
+    assert (after[1]["recoveries"], after[2]["recoveries"]) == (1, 0)
+
+    shown = cloud.stix("jobs", "logs", "1", "--no-follow").stdout.splitlines()
+    starts = [line.split() for line in shown if line.startswith("from ")]
+    assert [line[5] for line in starts] == ["1", "1"]
+    assert [line[7] for line in starts] == ["0", "1"]
+    assert len({line[3] for line in starts}) == 1, "the task's id stays"
+    # The task was told, and its last step before that is where the next run went on.
+    told = next(line for line in shown if line.startswith("told at "))
+    reached = int(told.split()[-1])
+    assert int(starts[1][1]) == reached >= 4
+    assert [line for line in shown if line == "step 30"] == ["step 30"]
+
+    events = json.loads(cloud.stix("jobs", "events", "1", "-o", "json").stdout)["events"]
+    names = [event["name"] for event in events]
+    assert names[0] == "ManagedJobSubmitted"
+    assert names[-1] == "ManagedJobSucceeded"
+    lost_at = names.index("JobPreempted")
+    assert names[lost_at + 1] == "JobRecovering"
+    assert lost in events[lost_at + 1]["reason"]
+    assert events[lost_at + 1]["at"] - events[lost_at]["at"] < 1.0
+    told = json.loads(cloud.stix("explain", "1", "-o", "json").stdout)
+    assert told["cost"] > 0
+    await_that("every machine ends", lambda: not any(host.on for host in ec2.machines.values()), every=0.5)
+    assert not list((cloud.folder / "objects" / "checkpoints").rglob("*.json"))
+
+
+def test_pipeline_fails_with_the_code_of_its_task_and_leaves_nothing(
+    home: EmbeddedHome, tmp_path: Path
+) -> None:
+    file = tmp_path / "pipe.yaml"
+    file.write_text(
+        "name: pipe\n---\nname: one\nrun: echo first\n---\nname: two\nrun: echo second; exit 7\n"
+        "---\nname: three\nrun: echo never\n"
+    )
+    done = home.stix("jobs", "launch", "-y", str(file), code=7)
+    assert done.stdout == "first\nsecond\n"
+    assert "Job 1 FAILED: two: run exited with code 7." in done.stderr
+    [job] = queue(home).values()
+    assert [task["status"] for task in job["tasks"]] == ["SUCCEEDED", "FAILED", "CANCELLED"]
+    home.stix("jobs", "launch", "-y", "-d", "sleep 600")
+    await_that("job 2 runs", lambda: queue(home)[2]["status"] == "RUNNING")
+    home.stix("jobs", "cancel", "-y", "2")
+    assert "CANCELLED" in home.stix("jobs", "wait", "2", code=1).stderr
+    await_that("no cluster is left", lambda: "No clusters" in home.stix("status").stdout, every=0.5)
+    # What still has to be looked at ends by itself; no job is among it.
+    assert not [item for item in home.live_items() if item.key.kind == "managed_job"]
+
+
+def test_job_goes_on_when_the_server_is_killed(home: EmbeddedHome) -> None:
+    home.stix("jobs", "launch", "-y", "-d", "for i in 1 2 3 4 5 6; do echo $i; sleep 1; done")
+    await_that("job 1 runs", lambda: queue(home)[1]["status"] == "RUNNING")
+    assert home.kill_server()
+    assert "SUCCEEDED" in home.stix("jobs", "wait", "1").stderr
+    assert home.stix("jobs", "logs", "1").stdout.split() == list("123456")
