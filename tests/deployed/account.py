@@ -7,22 +7,24 @@ functions (``lambda_service``), the state machines' interpreter calls them, API 
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import threading
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 from urllib.parse import parse_qs, unquote
-
-from moto.core.config import default_user_config
-from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 
 from tests.deployed.api_gateway import NotPermittedError, is_permitted, read_apis
 from tests.deployed.computers import Computers
+from tests.deployed.event_rules import EventRules
 from tests.deployed.fronts import Fronts
+from tests.deployed.interpreter import running_interpreter
 from tests.deployed.lambda_service import LambdaService
 from tests.deployed.runtime_api import Outcome
-from tests.deployed.stack import create_stack
+from tests.deployed.stack import create_stack, stack_name
 from tests.providers.aws.server import ACCOUNT, AwsServer
 
 __all__ = ["Account"]
@@ -35,9 +37,13 @@ class Account(AwsServer):
     """``deploy`` creates the stack; then ``outputs`` are its outputs."""
 
     def __init__(self, folder: Path, *, wheels: Path) -> None:
-        super().__init__(hosts=folder / "machines")
         self.computers = Computers(folder / "computers", f"*.execute-api.{REGION}.amazonaws.com")
+        image = self.computers.make("machine")
+        path = f"{image.bin}:{os.environ['PATH']}"
+        super().__init__(hosts=folder / "machines", environ={"PATH": path, **self.computers.environ})
         self.outputs: dict[str, str] = {}
+        self.events: list[dict[str, Any]] = []
+        """What functions put on a bus."""
         self.fronts: Fronts | None = None
         self.functions = LambdaService(
             folder / "lambda",
@@ -47,14 +53,19 @@ class Account(AwsServer):
             wheels=wheels,
             environ={"AWS_ENDPOINT_URL": self.url},
         )
-        self._patches = [
-            patch.dict(default_user_config, {"stepfunctions": {"execute_state_machine": True}}),
-            patch.object(lambda_eval_utils, "boto_client_for", self._interpreters_client()),
-        ]
-        for each in self._patches:
-            each.start()
+        self.rules = EventRules(
+            self.client,
+            self.invoke_as,
+            self.functions.retries,
+            account=ACCOUNT,
+            region=REGION,
+            now=self.computers.now,
+        )
+        self._open = ExitStack()
+        self._open.enter_context(running_interpreter(self.client("lambda", read_timeout=900)))
 
     def deploy(self, assembly: Path) -> None:
+        self.stack = stack_name(assembly)
         self.outputs = create_stack(self.client, assembly, account=ACCOUNT, region=REGION)
         apis = read_apis(self.client("apigatewayv2"))
         self.fronts = Fronts(apis, self.invoke_as, account=ACCOUNT, region=REGION, now=self.computers.now)
@@ -69,23 +80,47 @@ class Account(AwsServer):
             raise NotPermittedError(f"{service} may not invoke {function} for {source}")
         return self.functions.invoke(function, payload)
 
+    def pass_time(self, seconds: float) -> dict[str, list[Outcome]]:
+        """Every clock of the account goes on, and what is scheduled happens: its outcomes."""
+        self.computers.advance(seconds)
+        return self.rules.pass_time()
+
+    def interrupt_spot(self, machine_id: str, region: str = REGION) -> list[Outcome]:
+        """EC2 takes a machine back: the event that goes before, whoever listens, then the machine is gone."""
+        detail = {"instance-id": machine_id, "instance-action": "terminate"}
+        arn = f"arn:aws:ec2:{region}:{ACCOUNT}:instance/{machine_id}"
+        event = self.rules.event("aws.ec2", "EC2 Spot Instance Interruption Warning", detail, resources=[arn])
+        outcomes = self.rules.deliver("default", event)
+        self.preempt(machine_id, region)
+        return outcomes
+
     def close(self) -> None:
+        # Whoever is connected goes first.
+        for host in self.machines.values():
+            host.power_off()
         if self.fronts is not None:
             self.fronts.stop()
         self.functions.close()
         super().close()
-        for each in self._patches:
-            each.stop()
-
-    def _interpreters_client(self) -> Callable[..., Any]:
-        """moto's interpreter makes a client for every task, to a port that it takes from the environment."""
-        client = self.client("lambda", read_timeout=900)
-        return lambda **_given: client
+        self._open.close()
 
     def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("HTTP_X_AMZ_TARGET") == "AWSEvents.PutEvents":
+            return self._put_events(environ, start)
         if invoked := _INVOKE.fullmatch(environ["PATH_INFO"]):
             return self._invoke(unquote(invoked.group(1)), environ, start)
         return super()._answer(environ, start)
+
+    def _put_events(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        """moto takes the events; who listens hears of them afterwards."""
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        for entry in json.loads(body)["Entries"]:
+            event = self.rules.event(entry["Source"], entry["DetailType"], json.loads(entry["Detail"]))
+            self.events.append(event)
+            threading.Thread(
+                target=self.rules.deliver, args=(entry["EventBusName"], event), daemon=True
+            ).start()
+        return self._pass_on(environ, start, body)
 
     def _invoke(self, function: str, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         payload = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))

@@ -56,7 +56,7 @@ class Fronts:
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
         self._thread.start()
         while not self._server.started:
             self._thread.join(0.01)
@@ -67,6 +67,13 @@ class Fronts:
         self._server.should_exit = True
         self._thread.join()
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _serve(self) -> None:
+        await self._server.serve()
+        # Clients that were killed never answer the goodbye of TLS, and nothing else names their connections.
+        for transport in list(asyncio.get_running_loop()._transports.values()):  # type: ignore[attr-defined]
+            transport.abort()
+        await asyncio.sleep(0.1)
 
     async def _application(self, scope: Scope, receive: Receive, send: Send) -> None:
         hosts = [value.decode() for name, value in scope["headers"] if name == b"host"]

@@ -59,6 +59,11 @@ class LambdaService:
         """moto's function at that version or alias. Raises moto's ``UnknownFunctionException``."""
         return get_backend(self._account, self._region).get_function(name_or_arn, qualifier)
 
+    def retries(self, arn: str) -> int:
+        """How often an asynchronous call of it is tried again: what the stack says, else Lambda's two."""
+        configured = self.function(arn.rpartition(":")[0]).event_invoke_config
+        return int(configured[0].config["MaximumRetryAttempts"]) if configured else 2
+
     def invoke(self, name_or_arn: str, payload: bytes, qualifier: str | None = None) -> Outcome:
         """Synchronous; the caller has looked at the permissions."""
         function = self.function(name_or_arn, qualifier)

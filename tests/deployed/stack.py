@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.deployed import shims
 
-__all__ = ["create_stack"]
+__all__ = ["create_stack", "stack_name", "zipped"]
 
 _BOOTSTRAP_VERSION = "30"
 
@@ -29,7 +29,7 @@ def create_stack(
     client("ssm").put_parameter(Name=version, Value=_BOOTSTRAP_VERSION, Type="String")
     _publish(client("s3"), assembly, account, region)
     shims.register()
-    name = template["Outputs"]["Deployment"]["Value"]
+    name = stack_name(assembly)
     formation = client("cloudformation")
     formation.create_stack(
         StackName=name, TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_NAMED_IAM"]
@@ -37,6 +37,12 @@ def create_stack(
     (stack,) = formation.describe_stacks(StackName=name)["Stacks"]
     assert stack["StackStatus"] == "CREATE_COMPLETE", stack
     return {entry["OutputKey"]: entry["OutputValue"] for entry in stack["Outputs"]}
+
+
+def stack_name(assembly: Path) -> str:
+    artifacts = json.loads((assembly / "manifest.json").read_text())["artifacts"].values()
+    (stack,) = (one for one in artifacts if one["type"] == "aws:cloudformation:stack")
+    return str(stack["properties"]["stackName"])
 
 
 def _publish(s3: Any, assembly: Path, account: str, region: str) -> None:

@@ -18,7 +18,7 @@ import psutil
 from stix.adapters.sqlite import SqliteStateStore
 from stix.application.sweep import KINDS, RARE_KINDS
 from stix.local.daemon import read_endpoint, status, stop
-from stix.ports.state_store import SHARDS, Item
+from stix.ports.state_store import SHARDS, Item, StateStore
 from stix.sdk.client import Client
 from stix.sdk.endpoint import Endpoint
 from stix.sdk.responses import Job
@@ -41,6 +41,18 @@ def await_that(what: str, look: Callable[[], T], *, seconds: float = GENEROUS, e
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {seconds:g} s")
         time.sleep(every)
+
+
+def live_items(store: StateStore) -> list[Item]:
+    """Items that somebody still has to look at."""
+    far = time.time() + 10 * 365 * 86400
+    keys = [
+        entry.key
+        for kind in KINDS | RARE_KINDS
+        for shard in range(SHARDS)
+        for entry in store.due(kind, shard, far, limit=1000)
+    ]
+    return [item for key in keys if (item := store.get(key)) is not None and item.live]
 
 
 class EmbeddedHome:
@@ -160,14 +172,7 @@ class EmbeddedHome:
         """Items that somebody still has to look at, read past the server from its file."""
         store = SqliteStateStore(self.folder / "state.db")
         try:
-            far = time.time() + 10 * 365 * 86400
-            keys = [
-                entry.key
-                for kind in KINDS | RARE_KINDS
-                for shard in range(SHARDS)
-                for entry in store.due(kind, shard, far, limit=1000)
-            ]
-            return [item for key in keys if (item := store.get(key)) is not None and item.live]
+            return live_items(store)
         finally:
             store.close()
 

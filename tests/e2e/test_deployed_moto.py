@@ -1,21 +1,34 @@
 """The deployed system without an account: the synthesized template is a stack, its functions are processes.
 
 Everything below goes through the command line, to the stack's own API, over TLS, with the stack's own routes.
+Machines are processes that their real user-data started; EC2 is the strict one of ``tests/providers/aws``.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from layers.build import download
+from layers.build import assemble, download
+from stix.adapters.dynamodb import DynamoStateStore
+from stix.adapters.s3 import S3ObjectStore
+from stix.catalog.index_compile import compile_index
+from stix.catalog.publish import publish_index
+from stix.catalog.row import CatalogRow
 from tests.deployed.account import REGION, Account
+from tests.deployed.artifacts import difference, is_compiled
 from tests.deployed.synthesis import synthesize
-from tests.e2e.embedded import EmbeddedHome
+from tests.e2e.embedded import EmbeddedHome, await_that, live_items
 
 pytestmark = pytest.mark.xdist_group("e2e-deployed")
+
+HERE = ("--infra", f"aws/{REGION}", "--cpus", "2")
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +38,21 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     made = Account(folder, wheels=download("core", "host"))
     try:
         made.deploy(synthesize(folder / "assembly"))
+        _publish_prices(made, folder / "prices")
         yield made
     finally:
         made.close()
+
+
+def _publish_prices(account: Account, file: Path) -> None:
+    """What the catalog's machine publishes after it asked the price lists; those that ship know no spot."""
+    rows = [
+        CatalogRow("aws", REGION, zone, kind, 2, 8, price=price, spot_price=price / 3, as_of=time.time())
+        for zone in (f"{REGION}a", f"{REGION}b")
+        for kind, price in (("m5.large", 0.096), ("m6i.large", 0.097))
+    ]
+    compile_index(rows, file)
+    publish_index(S3ObjectStore(account.outputs["ObjectsBucket"], account.client("s3")), file)
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +67,106 @@ def person(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Embedd
         AWS_REGION=REGION,
         **account.computers.environ,
     )
-    said = home.stix("api", "login", "--stack", account.outputs["Deployment"]).stdout
+    said = home.stix("api", "login", "--stack", account.stack).stdout
     assert account.outputs["ApiUrl"] in said
     return home
+
+
+def cluster(person: EmbeddedHome, name: str) -> dict[str, Any]:
+    """Empty where there is none of that name."""
+    told = json.loads(person.stix("status", "-v", "-o", "json").stdout)["clusters"]
+    return next((one for one in told if one["name"] == name), {})
+
+
+def instances(account: Account) -> list[str]:
+    """Machines that EC2 bills for."""
+    billed = [{"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
+    found = account.client("ec2").describe_instances(Filters=billed)["Reservations"]
+    return [one["InstanceId"] for reservation in found for one in reservation["Instances"]]
+
+
+def test_layers_of_both_processors_differ_only_in_what_is_compiled() -> None:
+    for layer in ("core",):
+        download(layer, "arm64")
+        download(layer, "host")
+        arm64, host = difference(assemble(layer, "arm64"), assemble(layer, "host"))
+        assert {path for path in arm64 | host if not is_compiled(path)} == set()
+        # As many libraries for the one as for the other: nothing was left out.
+        libraries = [{path.parent for path in each if path.suffix == ".so"} for each in (arm64, host)]
+        assert libraries[0] == libraries[1]
+        assert libraries[0]
 
 
 def test_stack_answers_whoever_logged_in_with_its_outputs(person: EmbeddedHome) -> None:
     assert "No clusters" in person.stix("status").stdout
     checks = json.loads(person.stix("check", "-o", "json").stdout)["clouds"]
     assert [one["cloud"] for one in checks if one["enabled"]] == ["aws"]
+
+
+def test_task_runs_on_two_machines_and_its_cluster_stops_when_idle(
+    account: Account, person: EmbeddedHome
+) -> None:
+    done = person.stix("launch", "-y", "-c", "train", *HERE, "--num-nodes", "2", "echo rank $STIX_NODE_RANK")
+    assert "Job 1 SUCCEEDED." in done.stderr
+    assert len(instances(account)) == 2
+    logs = person.stix("logs", "train", "1").stdout
+    assert sorted(logs.splitlines()) == ["(head, rank=0) rank 0", "(worker1, rank=1) rank 1"]
+    # Each node listens on the wake channel, by which a command reaches an idle one at once.
+    (channel,) = account.fronts.sockets.values()
+    await_that("both nodes listen", lambda: len(channel.connections) == 2)
+
+    seconds = []
+    for number in range(5):
+        begun = time.monotonic()
+        assert person.stix("exec", "train", f"echo {number}").stdout == f"{number}\n"
+        seconds.append(time.monotonic() - begun)
+    print(f"\nexec on an idle node: {statistics.median(seconds):.2f} s median of {len(seconds)}")
+
+    person.stix("autostop", "-y", "-i", "5", "train")
+    assert account.pass_time(61) != {}
+    assert cluster(person, "train")["status"] == "UP"
+    swept = account.pass_time(301)["Runs sweep-due-items every 60 seconds."]
+    assert json.loads(swept[0].payload)["looked_at"]["cluster"] == 1
+    await_that("train stops", lambda: cluster(person, "train")["status"] == "STOPPED", every=0.5)
+    assert not any(host.on for host in account.machines.values())
+
+    person.stix("down", "-y", "train")
+    assert instances(account) == []
+
+
+def test_lost_spot_machine_is_noticed_and_ends_its_job(account: Account, person: EmbeddedHome) -> None:
+    flags = ("launch", "-y", "-d", "-c", "cheap", *HERE, "--num-nodes", "2", "--use-spot")
+    person.stix(*flags, "sleep 600")
+
+    def runs() -> bool:
+        queue = json.loads(person.stix("queue", "cheap", "-o", "json").stdout)
+        return bool(queue["jobs"][0]["status"] == "RUNNING")
+
+    await_that("the job runs", runs, every=0.5)
+    lost = instances(account)[1]
+    assert not any(outcome.failed for outcome in account.interrupt_spot(lost))
+    # Nobody reports the machine any more: the sweep asks its provider, whose word decides.
+    account.pass_time(660)
+
+    def noticed() -> bool:
+        return "a node was lost" in cluster(person, "cheap")["reason"]
+
+    await_that("the loss", noticed, every=0.5)
+    (job,) = json.loads(person.stix("queue", "cheap", "-o", "json").stdout)["jobs"]
+    assert (job["status"], "a node was lost" in job["reason"]) == ("FAILED_DRIVER", True)
+    person.stix("down", "-y", "cheap")
+
+
+def test_nothing_is_left_when_every_cluster_is_down(account: Account, person: EmbeddedHome) -> None:
+    assert instances(account) == []
+    assert account.client("ec2").describe_launch_templates()["LaunchTemplates"] == []
+    assert not any(host.on for host in account.machines.values())
+    store = DynamoStateStore(account.outputs["TableName"], account.client("dynamodb"))
+    assert [item.key for item in live_items(store)] == []
+    runs = account.client("stepfunctions")
+    for machine in runs.list_state_machines()["stateMachines"]:
+        found = runs.list_executions(stateMachineArn=machine["stateMachineArn"])["executions"]
+        assert {run["status"] for run in found} <= {"SUCCEEDED"}, machine["name"]
+    queue = account.client("sqs")
+    (letters,) = queue.list_queues()["QueueUrls"]
+    assert queue.receive_message(QueueUrl=letters).get("Messages", []) == []
