@@ -172,14 +172,18 @@ def _listed_by(record: Record) -> float:
 
 
 def load(model: type[R], item: Item) -> R:
-    """The record of an item. Raises ``UnavailableError`` for one that a newer release wrote."""
+    """The record of an item, also of one in an older shape: writing it brings it up to date. Raises
+    ``UnavailableError`` for one that a newer release wrote."""
     if item.schema_version > model.schema_version:
         raise UnavailableError(
             f"{item.key} was written by a newer release.", hint="Update this one.", code="newer_schema"
         )
+    body = dict(item.body)
+    if item.schema_version < model.schema_version:
+        body = model.read_older(body, item.schema_version)
     return model.model_validate(
         {
-            **item.body,
+            **body,
             "workspace": item.key.workspace,
             "version": item.version,
             "due_at": item.due_at,

@@ -25,6 +25,7 @@ from stix.model.status import ClusterStatus
 from stix.optimizer.rank import RankedOffer
 from stix.ports.cloud_facts import CloudFacts
 from stix.ports.compute import DiscoversOffers
+from stix.ports.state_store import Item
 
 __all__ = [
     "cloud_checks",
@@ -58,7 +59,7 @@ def list_clusters(
     else:
         with cursor_of_request(after):
             page = world.store.list(workspace, Cluster.kind, live=True, after=after, limit=_PAGE)
-        clusters, following = [load(Cluster, item) for item in page.items], page.next
+        clusters, following = [_listed(item) for item in page.items], page.next
     if verbose:
         return {"clusters": [cluster_view(world, one, verbose=True) for one in clusters], "next": following}
     # Clusters that joined under an earlier release do not have their head's address themselves.
@@ -73,6 +74,21 @@ def list_clusters(
         address = (one.head_address or heads.get(one.id)) if _has_head(one) else ""
         views.append(_cluster_view(one, [address] if address else []))
     return {"clusters": views, "next": following}
+
+
+def _listed(item: Item) -> Cluster:
+    """Of a cluster that a newer release wrote at least name and status: one item must not end the list."""
+    if item.schema_version <= Cluster.schema_version:
+        return load(Cluster, item)
+    known = {"name": "", "since": 0.0, "created_at": 0.0, "num_nodes": 0, "user": ""}
+    found = {name: item.body.get(name, default) for name, default in known.items()}
+    return Cluster(
+        workspace=item.key.workspace,
+        id=item.key.id,
+        status=ClusterStatus(item.status) if item.status in set(ClusterStatus) else ClusterStatus.INIT,
+        reason="A newer release wrote it: update this one.",
+        **found,
+    )
 
 
 def _has_head(cluster: Cluster) -> bool:
