@@ -19,6 +19,7 @@ from stix.ports.compute import (
     MachineState,
     Place,
     Quota,
+    Refusal,
     ReportsQuotas,
     StopsMachines,
 )
@@ -54,7 +55,9 @@ def _machine_to(machine: Machine) -> dict[str, Any]:
 
 
 def machine_from(body: Mapping[str, Any]) -> Machine:
-    return Machine(**{**body, "state": MachineState(body["state"])})
+    told = body.get("refusal")
+    refusal = None if told is None else Refusal(told["code"], Blocks(told["blocks"]))
+    return Machine(**{**body, "state": MachineState(body["state"]), "refusal": refusal})
 
 
 def answer_call(compute: Compute, call: Mapping[str, Any]) -> dict[str, Any]:

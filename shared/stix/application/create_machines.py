@@ -46,7 +46,7 @@ from stix.ports.compute import AgentSource, GangRequest, Place
 from stix.ports.state_store import VersionConflictError, Write
 from stix.ports.surroundings import Event
 
-__all__ = ["MAX_KEPT_ATTEMPTS", "create", "rank", "refuse_attempt"]
+__all__ = ["MAX_KEPT_ATTEMPTS", "called_invalid", "create", "rank", "refuse_attempt"]
 
 MAX_KEPT_ATTEMPTS = 100
 _BUSY_SECONDS = 2.0
@@ -87,6 +87,8 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     cluster = get_cluster(world, workspace, cluster_id)
     if not _launching(cluster):
         return _outcome(world, cluster, "MOVED")
+    if called_invalid(cluster):
+        return _outcome(world, cluster, "EXHAUSTED")
     item = world.store.get(intent_key(workspace, cluster_id, cluster.attempt))
     if item is None:
         ranked = read_plan(world, cluster.plan_key)
@@ -254,6 +256,11 @@ def _attempt(offer: Offer | None, **what: Any) -> Attempt:
     return Attempt(
         place=offer.place, instance_type=offer.instance_type, spot=offer.spot, price=offer.price, **what
     )
+
+
+def called_invalid(cluster: Cluster) -> bool:
+    """The provider called the request itself wrong: asking again changes nothing."""
+    return bool(cluster.attempts) and cluster.attempts[-1].outcome == InvalidRequestError.default_code
 
 
 def _launching(cluster: Cluster) -> bool:

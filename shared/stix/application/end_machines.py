@@ -94,7 +94,7 @@ def end_intent(world: World, intent: Intent, reason: str) -> None:
     if isinstance(provider, HoldsMore):
         provider.release(place, intent.token)
     if intent.machine_ids:
-        settle_entry(world, intent, reason)
+        settle_entry(world, intent, reason, never_ran=intent.never_ran)
     world.secrets.delete(join_reference(intent))
     keep_until = world.clock.now() + world.limits.retention_seconds
     ended = intent.changed(status=IntentStatus.ENDED, reason=reason, due_at=None, expires_at=keep_until)

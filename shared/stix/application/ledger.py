@@ -39,8 +39,8 @@ def reopen_entry(world: World, cluster: Cluster, intent: Intent) -> None:
         _write(world, cluster, intent, period=len(entries) + 1, started_at=world.clock.now())
 
 
-def settle_entry(world: World, intent: Intent, reason: str) -> None:
-    """Its machines do not run any more, on the provider's word.
+def settle_entry(world: World, intent: Intent, reason: str, *, never_ran: bool = False) -> None:
+    """Its machines do not run any more, on the provider's word; or they never did.
 
     Idempotent. Machines whose creation was never recorded are entered first, since the intent was written.
     """
@@ -54,7 +54,7 @@ def settle_entry(world: World, intent: Intent, reason: str) -> None:
     last = entries[-1]
     if last.ended_at is not None:
         return
-    ended_at = max(last.started_at, world.clock.now())
+    ended_at = last.started_at if never_ran else max(last.started_at, world.clock.now())
     try:
         save(world, last.changed(ended_at=ended_at, reason=reason[:200], due_at=None))
     except VersionConflictError:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from stix.application.end_machines import end_intent, join_reference, machines_of, unended_intents
+from stix.application.late_refusals import note_refusal
 from stix.application.ledger import open_entry
 from stix.application.offering_health import record_accepted, record_failure, record_refusal
 from stix.application.operations import note
@@ -142,8 +143,10 @@ def drop_lost_rivals(world: World, cluster: Cluster) -> None:
         gone = [machine for machine in machines_of(world, intent) if machine.state in _GONE]
         if gone:
             why = f"{gone[0].id} is {gone[0].state}. {gone[0].reason}".rstrip()
-            record_failure(world, intent.offer, intent.token, "no_capacity", why)
-            _try_to_end(world, intent, why)
+            noted = note_refusal(world, intent)
+            if not noted.refusal:
+                record_failure(world, intent.offer, intent.token, "no_capacity", why)
+            _try_to_end(world, noted, why)
 
 
 def end_rivals(world: World, cluster: Cluster) -> None:

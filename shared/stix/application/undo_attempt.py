@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from stix.application.create_machines import refuse_attempt
+from stix.application.create_machines import called_invalid, refuse_attempt
 from stix.application.end_machines import end_intent, unended_intents
+from stix.application.late_refusals import note_refusal
 from stix.application.offering_health import record_failure
 from stix.application.operations import finish, note
 from stix.application.records import (
@@ -21,7 +22,7 @@ from stix.application.runs import failure_cause
 from stix.application.settle_cluster import close
 from stix.application.world import World
 from stix.model.cluster import Cluster, Intent, Node
-from stix.model.errors import InvalidRequestError, NoCapacityError, StixError
+from stix.model.errors import NoCapacityError, StixError
 from stix.model.status import ClusterStatus, IntentStatus, NodeStatus, OperationStatus, Wanted
 
 __all__ = ["abandon", "give_up", "undo"]
@@ -54,19 +55,23 @@ def undo(
     if not launching or cluster.attempt != attempt or item is None:
         return {"outcome": "MOVED"}
     intent = load(Intent, item)
+    intent = note_refusal(world, intent)
     kind, reason = _reason(world, cluster, intent, failure)
     if intent.status is not IntentStatus.ENDED:
         end_intent(world, intent, reason)
     for node in child_records(world, Node, workspace, cluster_id):
         if node.attempt == cluster.attempt:
             world.store.delete(node_key(workspace, cluster_id, node.rank))
-    record_failure(world, intent.offer, intent.token, kind, reason)
+    if not intent.refusal:
+        record_failure(world, intent.offer, intent.token, kind, reason)
     refuse_attempt(world, cluster, kind, reason, f"Gave this attempt up: {reason}")
     return {"outcome": "UNDONE"}
 
 
 def _reason(world: World, cluster: Cluster, intent: Intent, failure: dict[str, Any]) -> tuple[str, str]:
     """What kind of failure it was, and its words."""
+    if intent.refusal:
+        return intent.refusal, intent.reason
     if intent.status is IntentStatus.PENDING:
         return "unavailable", f"its provider did not answer: {failure_cause(failure)}"
     nodes = child_records(world, Node, cluster.workspace, cluster.id)
@@ -83,7 +88,7 @@ def give_up(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     cluster = get_cluster(world, workspace, cluster_id)
     if cluster.ended or cluster.wanted is not Wanted.UP or cluster.status is not ClusterStatus.INIT:
         return {"outcome": "MOVED"}
-    if cluster.retry_until_up and not _invalid(cluster):
+    if cluster.retry_until_up and not called_invalid(cluster):
         _try_later(world, cluster)
         return {"outcome": "LATER"}
     for intent in unended_intents(world, cluster):
@@ -118,11 +123,6 @@ def _try_later(world: World, cluster: Cluster) -> None:
     note(world, cluster.workspace, cluster.operation_id, f"No offer is left; trying again in {wait:.0f} s.")
 
 
-def _invalid(cluster: Cluster) -> bool:
-    """The provider called the request itself wrong: asking again changes nothing."""
-    return bool(cluster.attempts) and cluster.attempts[-1].outcome == InvalidRequestError.default_code
-
-
 def _verdict(cluster: Cluster) -> StixError:
     if not cluster.attempts:
         return NoCapacityError(f"Cluster {cluster.name} found no place: {cluster.reason}", code="no_offer")
@@ -136,6 +136,6 @@ def _verdict(cluster: Cluster) -> StixError:
     return NoCapacityError(
         f"Cluster {cluster.name} could not be started: {count} attempt{'s' * (count != 1)} failed{passed}."
         f" {tried}",
-        hint="Change what the provider names, then launch again." if _invalid(cluster) else way_on,
+        hint="Change what the provider names, then launch again." if called_invalid(cluster) else way_on,
         code="launch_failed",
     )

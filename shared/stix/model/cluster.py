@@ -142,6 +142,7 @@ class Intent(Record):
 
     ``token`` is the provider's idempotency token and stands in the machines' tags; ``join_hash`` is the
     SHA-256 of the gang's join token; ``ready`` are those of a rival's machines whose agents called.
+    ``refusal``: the code of what its provider said after it had accepted; ``never_ran``: then no machine was.
     """
 
     kind: ClassVar[str] = "intent"
@@ -158,6 +159,8 @@ class Intent(Record):
     ready: tuple[str, ...] = ()
     accepted_at: float = 0.0
     reason: str = ""
+    refusal: str = ""
+    never_ran: bool = False
 
 
 class Tombstone(Record):

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from stix.model.errors import Blocks, ProviderError, StixError
 from stix.model.offer import Offer
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "MachineState",
     "Place",
     "Quota",
+    "Refusal",
     "ReportsQuotas",
     "StopsMachines",
 ]
@@ -96,11 +98,25 @@ class GangRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a ``ProviderError`` said: its class by ``default_code``, and how far it reaches."""
+
+    code: str
+    blocks: Blocks
+
+    @classmethod
+    def of(cls, error: StixError | None) -> Refusal | None:
+        """None for what is no refusal of a provider."""
+        return cls(error.default_code, error.blocks) if isinstance(error, ProviderError) else None
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """A machine as its provider describes it.
 
     ``id`` is what the machine itself can find out and joins with. ``address`` is the private one,
     ``public_address`` empty where it has none. ``preempted``: the provider took it, or is about to.
+    ``refusal``: the creation was accepted first, and refused since (``CloudFacts.refuses_late``).
     """
 
     id: str
@@ -111,6 +127,7 @@ class Machine:
     public_address: str = ""
     zone: str = ""
     preempted: bool = False
+    refusal: Refusal | None = None
 
 
 class Compute(Protocol):

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stix.clouds.azure.errors import leaf_of
+from stix.clouds.azure.errors import leaf_of, refusal
 from stix.clouds.azure.template import vm_name
-from stix.ports.compute import GangRequest, Machine, MachineState
+from stix.ports.compute import GangRequest, Machine, MachineState, Refusal
 
 __all__ = ["Gang", "gang_of", "group_tags", "is_over", "is_whole", "machines_of", "why"]
 
@@ -96,12 +96,13 @@ def machines_of(
     )
     for name in [*gang.names, *sorted(views.keys() - set(gang.names))]:
         view = views.get(name)
-        reason, preempted = "", False
+        reason, preempted, refused = "", False, None
         if gang.deleting:
             state = MachineState.TERMINATING
         elif failed is not None:
             # What was made stays behind, failed machines too, until the group is deleted.
             state, reason = MachineState.TERMINATING, f"{failed[0]}: {failed[1]}"
+            refused = Refusal.of(refusal(*failed))
         elif view is not None:
             state, reason = _state(view, made=made)
         elif made:
@@ -121,6 +122,7 @@ def machines_of(
             public_address=public,
             zone=f"{gang.region}-{zone}" if zone else "",
             preempted=preempted,
+            refusal=refused,
         )
 
 

@@ -23,7 +23,7 @@ from stix.model.errors import (
     StixError,
     ThrottledError,
 )
-from stix.ports.compute import GangRequest, Machine, MachineState, Place, Quota
+from stix.ports.compute import GangRequest, Machine, MachineState, Place, Quota, Refusal
 from stix.ports.surroundings import Clock
 
 __all__ = ["GcpCompute", "connect"]
@@ -261,6 +261,6 @@ def _describe(name: str, instance: Any, operations: GangOperations | None) -> Ma
     if gang.creating and name not in gang.deleted:
         return Machine(name, MachineState.PENDING, {})
     if error is not None:
-        return Machine(name, MachineState.TERMINATED, {}, reason=error.message)
+        return Machine(name, MachineState.TERMINATED, {}, reason=error.message, refusal=Refusal.of(error))
     reason = taken or "Compute Engine does not know it"
     return Machine(name, MachineState.TERMINATED, {}, reason=reason, preempted=bool(taken))

@@ -9,7 +9,7 @@ from typing import Any
 
 from stix.catalog.fetchers.kubernetes import accelerator_of, is_spot, rows_of, usable
 from stix.clouds.kubernetes.contexts import Contexts, ask
-from stix.clouds.kubernetes.errors import refusal, translated
+from stix.clouds.kubernetes.errors import refusal, refusal_of, translated
 from stix.clouds.kubernetes.manifests import (
     ASKED,
     DEPLOYMENT,
@@ -78,8 +78,7 @@ class KubernetesCompute:
             pods = self._make(place.region, request)
             refused = next((m for m in self._machines(place.region, pods) if _is_refused(m)), None)
             if refused is not None:
-                code, _, words = refused.reason.partition(": ")
-                raise refusal(code, words or refused.reason)
+                raise refusal_of(refused.reason)
         except (ThrottledError, UnavailableError):
             raise  # Nobody knows what was made, or it goes on: the same call again finds it.
         except ProviderError as error:

@@ -24,7 +24,7 @@ from stix.model.errors import (
     UnavailableError,
 )
 
-__all__ = ["POD_REFUSALS", "REFUSALS", "refusal", "translated"]
+__all__ = ["POD_REFUSALS", "REFUSALS", "refusal", "refusal_of", "translated"]
 
 POD_REFUSALS: Mapping[str, type[ProviderError]] = {
     # The scheduler finds no node, and no autoscaler will bring one.
@@ -76,6 +76,12 @@ _HINTS = {
     "Denied": "A rule of the cluster or the namespace refuses it: ask its owner, or change what it names.",
     "ExceededQuota": "Ask the owner of the namespace for more, or end what is not needed.",
 }
+
+
+def refusal_of(reason: str) -> StixError:
+    """The error that a machine's reason, ``code: words``, means."""
+    code, _, words = reason.partition(": ")
+    return refusal(code, words or reason)
 
 
 def refusal(code: str, words: str, *, retry_after: float = _RETRY_SECONDS) -> StixError:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from stix.clouds.kubernetes.errors import POD_REFUSALS
+from stix.clouds.kubernetes.errors import POD_REFUSALS, refusal_of
 from stix.clouds.kubernetes.manifests import TAGS
-from stix.ports.compute import Machine, MachineState
+from stix.ports.compute import Machine, MachineState, Refusal
 
 __all__ = ["TAKINGS", "ScaleUp", "is_unschedulable", "machine_of", "scale_up_of", "taken_of"]
 
@@ -31,6 +31,7 @@ def machine_of(pod: Mapping[str, Any], *, now: float, patience: float, scale_up:
     """
     meta, status = pod["metadata"], pod.get("status") or {}
     why = _refused(status, now=now, patience=patience, scale_up=scale_up)
+    refused = Refusal.of(refusal_of(why)) if why else None
     phase = status.get("phase") or "Pending"
     taken = _taken(status)
     if phase in ("Failed", "Succeeded"):
@@ -50,6 +51,7 @@ def machine_of(pod: Mapping[str, Any], *, now: float, patience: float, scale_up:
         reason=why,
         zone="",
         preempted=bool(taken),
+        refusal=None if taken else refused,
     )
 
 
