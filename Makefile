@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint types imports bench soak e2e-kubernetes layers synth deploy system clean help
+.PHONY: demo test check lint types imports bench soak e2e-kubernetes e2e-full e2e-aws layers synth deploy system clean help
 
 help:
 	@echo "make demo    run a real two-node task through the embedded control plane"
@@ -12,6 +12,8 @@ help:
 	@echo "make bench   figures, each beside its limit"
 	@echo "make soak    the slow checks at their full size"
 	@echo "make e2e-kubernetes   the cloud kubernetes against a real control plane"
+	@echo "make e2e-full         the stack on LocalStack, in an environment of its own"
+	@echo "make e2e-aws          the deployed system in your AWS account; costs money"
 	@echo "make deploy  put the control plane into your AWS account"
 
 # --- set-up: stamps, so that a second run costs nothing -------------------------------------------------------
@@ -66,6 +68,20 @@ e2e-kubernetes: $(VENV)/.dev
 	sh tests/substrate/kubernetes/build.sh
 	$(BIN)/python -m pytest -m kubernetes -rs tests/e2e/test_kubernetes_real.py tests/contract/test_compute.py \
 	  tests/contract/test_compute_kubernetes_real.py tests/contract/test_compute_kubernetes_refusals.py
+
+# A second opinion on the stack; LocalStack's packages would not go along with ours.
+$(VENV)-localstack/.made: tests/localstack/constraints.txt
+	$(PYTHON) -m venv $(VENV)-localstack
+	$(VENV)-localstack/bin/python -m pip --quiet --disable-pip-version-check install -r tests/localstack/constraints.txt
+	@touch $@
+
+e2e-full: $(VENV)/.dev $(VENV)-localstack/.made
+	STIX_LOCALSTACK=$(VENV)-localstack CDK_VALIDATION=false $(BIN)/python -m pytest -m localstack -rs -s \
+	  tests/e2e/test_deployed_localstack.py
+
+# With AWS_PROFILE and AWS_REGION as for any other tool, STIX_E2E_AWS=yes, and STIX_E2E_MAX_USD (2) as its cap.
+e2e-aws: $(VENV)/.dev
+	$(BIN)/python -m pytest -m account -rs -s tests/live/test_deployed_account.py
 
 # --- the deployed control plane -------------------------------------------------------------------------------
 layers: $(VENV)/.dev
