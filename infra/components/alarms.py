@@ -26,9 +26,12 @@ from stix.runtime.metrics import ORPHAN_SECONDS, OVERDUE_SECONDS, namespace
 __all__ = ["Alarms"]
 
 _FUNCTION_ERRORS = (
-    '{ $.level = "ERROR" || $.level = "CRITICAL" ||'
-    ' ($.type = "platform.report" && $.record.status != "success") }'
+    '{ (($.level = "ERROR" || $.level = "CRITICAL") &&'
+    ' ($.errorType NOT EXISTS || $.errorType != "NotYetTerminatedError")) ||'
+    ' ($.type = "platform.report" && ($.record.status = "timeout" || $.record.status = "failure")) }'
 )
+"""Of what a function raises the runtime writes a line itself, also where that only means "ask again": a
+machine that takes its time to go. Of a function that was cut off nobody but the platform tells."""
 _FAILED_RUNS = '{ $.type = "ExecutionFailed" || $.type = "ExecutionTimedOut" || $.type = "ExecutionAborted" }'
 _OVERDUE_SECONDS = 900
 _ORPHAN_SECONDS = 7200
