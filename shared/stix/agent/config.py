@@ -20,6 +20,8 @@ class AgentConfig:
 
     Attributes:
         api_url: base URL of the control plane, or empty when ``api_url_file`` names a file that holds it.
+        allow_absolute_mounts: the machine is the node's alone: files may go anywhere, and root may install a
+            container engine.
         confine: cgroup files that every job's process writes its pid into before it runs the job's script.
         shutdown_command: run when the node must end and exiting is not enough (real machines).
         cloud, metadata_url: where the machine runs, and where its cloud tells it what is about to happen.
