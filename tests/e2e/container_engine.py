@@ -125,7 +125,11 @@ class Engine:
                 self._process.kill()
                 self._process.wait(30)
         self._log.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        # Containers on the host's network leave its namespace mounted.
+        for line in Path("/proc/mounts").read_text().splitlines():
+            if (mounted := line.split()[1]).startswith(f"{self.folder}/"):
+                subprocess.run(["umount", mounted], check=True)
+        shutil.rmtree(self.folder)
 
 
 class Registry:
