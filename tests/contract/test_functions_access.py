@@ -66,6 +66,7 @@ def test_tunnel_carries_messages_between_its_two_ends_and_lets_nobody_else_in(pl
     for connection, context in zip(("person", "machine"), gone, strict=True):
         event = {"eventType": "DISCONNECT", "connectionId": connection, "authorizer": context}
         handler({"requestContext": event}, CONTEXT)
+    plane.pass_time(61)
     assert policy("ann-token")["policyDocument"]["Statement"][0]["Effect"] == "Deny"
 
 

@@ -183,8 +183,16 @@ def test_nothing_is_left_when_both_ends_are_gone(plane, ends):
     assert plane.sockets.said_to("person")[-1] == {"x": "left"}
     assert tunnel_relay.admits(plane.world, node, tunnel)
     tunnel_relay.disconnect(plane.world, ANN, tunnel, "person")
+    # A control plane that starts anew loses both, and both come back.
+    assert tunnel_relay.connect(plane.world, ANN, tunnel, "again")
+    tunnel_relay.disconnect(plane.world, ANN, tunnel, "person")
+    assert tunnel_relay.connect(plane.world, node, tunnel, "machine")
+    assert plane.sockets.said_to("again")[-1] == {"x": "here"}
+    tunnel_relay.disconnect(plane.world, node, tunnel, "machine")
+    tunnel_relay.disconnect(plane.world, ANN, tunnel, "again")
+    plane.pass_time(61)
     assert plane.store.get(tunnel_relay.tunnel_key(WORKSPACE, tunnel)) is None
-    assert not tunnel_relay.connect(plane.world, ANN, tunnel, "again")
+    assert not tunnel_relay.connect(plane.world, ANN, tunnel, "late")
 
 
 def test_record_expires_when_nobody_says_goodbye(plane, ends):

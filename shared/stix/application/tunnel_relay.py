@@ -17,6 +17,7 @@ __all__ = ["admits", "connect", "disconnect", "relay", "tunnel_key"]
 _KEEP_SECONDS = 2.5 * 3600
 """API Gateway ends a WebSocket after two hours; whoever connects again within them keeps the tunnel."""
 
+_RETURN_SECONDS = 60.0
 _TRIES = 12
 
 
@@ -37,7 +38,7 @@ def admits(world: World, who: UserPrincipal | NodePrincipal, tunnel_id: str) -> 
 def connect(world: World, who: UserPrincipal | NodePrincipal, tunnel_id: str, connection_id: str) -> bool:
     """This connection is the end's from now on, and the other end hears that it is there. False where the
     tunnel is closed."""
-    item = _change(world, who, tunnel_id, {_side(who): connection_id})
+    item = _change(world, who, tunnel_id, connection_id)
     if item is None:
         return False
     _post(world, _other(item, who), {"x": "here"})
@@ -45,18 +46,11 @@ def connect(world: World, who: UserPrincipal | NodePrincipal, tunnel_id: str, co
 
 
 def disconnect(world: World, who: UserPrincipal | NodePrincipal, tunnel_id: str, connection_id: str) -> None:
-    """The end has left, unless it has a newer connection. With its last end the tunnel is forgotten."""
-    item = world.store.get(tunnel_key(who.workspace, tunnel_id))
-    if item is None or item.body["connections"].get(_side(who)) != connection_id:
-        return
-    item = _change(world, who, tunnel_id, {_side(who): ""})
-    if item is None:
-        return
-    other = _other(item, who)
-    if other:
-        _post(world, other, {"x": "left"})
-    else:
-        world.store.delete(item.key)
+    """The end has left, unless it has a newer connection. Where both have, the tunnel is kept for a moment:
+    a control plane that starts anew loses both."""
+    item = _change(world, who, tunnel_id, "", instead_of=connection_id)
+    if item is not None:
+        _post(world, _other(item, who), {"x": "left"})
 
 
 def relay(
@@ -83,17 +77,29 @@ def _other(item: Item, who: UserPrincipal | NodePrincipal) -> str:
 
 
 def _change(
-    world: World, who: UserPrincipal | NodePrincipal, tunnel_id: str, connections: dict[str, str]
+    world: World,
+    who: UserPrincipal | NodePrincipal,
+    tunnel_id: str,
+    connection_id: str,
+    *,
+    instead_of: str | None = None,
 ) -> Item | None:
+    """Write down the end's connection, with ``instead_of`` only where that one was its; None where the tunnel
+    is closed, or the end has another."""
     key = tunnel_key(who.workspace, tunnel_id)
     for _ in range(_TRIES):
         item = world.store.get(key)
         if item is None:
             return None
-        body = {**item.body, "connections": {**item.body["connections"], **connections}}
-        keep_until = world.clock.now() + _KEEP_SECONDS
+        before = dict(item.body["connections"])
+        if instead_of is not None and before.get(_side(who)) != instead_of:
+            return None
+        after = before | {_side(who): connection_id}
+        keep_until = world.clock.now() + (_KEEP_SECONDS if any(after.values()) else _RETURN_SECONDS)
         try:
-            return world.store.put(item.changed(body=body, expires_at=keep_until))
+            return world.store.put(
+                item.changed(body={**item.body, "connections": after}, expires_at=keep_until)
+            )
         except VersionConflictError:
             continue
     raise ConflictError(f"{key} is being changed by others too often.", hint="Try again.", code="busy")

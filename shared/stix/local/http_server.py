@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from uvicorn.config import Config
@@ -77,5 +78,12 @@ class HttpServer:
 
 def _websocket(**arguments: Any) -> asyncio.Protocol:
     from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+    from wsproto.utilities import LocalProtocolError
 
-    return WSProtocol(**arguments)
+    class Socket(WSProtocol):
+        def shutdown(self) -> None:
+            """Also of one that has just been closed, which uvicorn does not expect."""
+            with suppress(LocalProtocolError):
+                super().shutdown()
+
+    return Socket(**arguments)
