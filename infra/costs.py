@@ -218,7 +218,7 @@ def idle_node_month(talk: NodeTalk | None = None) -> dict[str, float]:
     channel = _websocket(talk)
     return {
         "heartbeats": MONTH_SECONDS / talk.report * _request(reads=3, writes=1),
-        "fallback polls": MONTH_SECONDS / talk.poll * _request(reads=3, writes=0),
+        "fallback polls": MONTH_SECONDS / talk.poll * _request(reads=4, writes=0),
         "wake channel": channel,
         "sweeps": MONTH_SECONDS / talk.cluster_check * (3 * DYNAMODB_READ + 4 * DYNAMODB_WRITE)
         + MONTH_SECONDS / talk.node_check * (2 * DYNAMODB_READ + 3 * DYNAMODB_WRITE),
