@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,17 +12,22 @@ from stix.adapters.system import SystemClock
 from stix.clouds.aws.compute import AwsCompute, connect
 from stix.clouds.aws.errors import REFUSALS
 from stix.model.errors import ProviderError
-from stix.model.offer import Offer
-from stix.ports.compute import AgentSource, GangRequest, Place
+from stix.ports.compute import GangRequest, Place
+from tests.contract.cloud_world import CloudWorld
 from tests.providers.aws.server import AwsServer
 from tests.providers.faults import Kind
 
 REGION = "us-east-1"
 
 
-class World:
+class World(CloudWorld):
     place = Place("aws", REGION)
-    cannot: ClassVar[Mapping[str, str]] = {}
+    shape: ClassVar[Mapping[str, Any]] = {
+        "instance_type": "m5.large",
+        "price": 0.1,
+        "vcpus": 2,
+        "memory_gib": 8,
+    }
     refusals: ClassVar[Mapping[str, type[ProviderError]]] = REFUSALS
 
     def __init__(self, folder: Path) -> None:
@@ -36,36 +40,6 @@ class World:
     def compute(self, *, deployment: str = "dep") -> AwsCompute:
         return connect({"endpoint_url": self.server.url}, deployment=deployment, clock=SystemClock())
 
-    def request(
-        self,
-        token: str,
-        count: int = 1,
-        tags: Mapping[str, str] | None = None,
-        deployment: str = "dep",
-        ports: tuple[str, ...] = (),
-        image: str = "",
-        disk_size_gib: int = 0,
-        disk_tier: str = "",
-        **offer: Any,
-    ) -> GangRequest:
-        # Tokens are unique for a deployment, whose name is part of them.
-        name = hashlib.sha256(f"{deployment} {token}".encode()).hexdigest()[:32]
-        shape = {"cloud": "aws", "region": REGION, "instance_type": "m5.large", "price": 0.1}
-        return GangRequest(
-            token=name,
-            count=count,
-            offer=Offer(**{**shape, "vcpus": 2, "memory_gib": 8, **offer}),
-            tags={"stix-deployment": deployment, "stix-cluster": "c", "stix-intent": name, **(tags or {})},
-            join_token="join",
-            api_url="http://127.0.0.1:1",
-            boot_seconds=60,
-            agent=AgentSource("http://127.0.0.1:1", "f" * 64),
-            ports=ports,
-            image=image,
-            disk_size_gib=disk_size_gib,
-            disk_tier=disk_tier,
-        )
-
     def greedy_request(self, token: str) -> GangRequest:
         self.server.room = 2
         return self.request(token, 3)
@@ -75,11 +49,6 @@ class World:
 
     def refuse(self, code: str) -> None:
         self.server.faults.add(Kind.REFUSE, "CreateFleet", code=code)
-
-    def throttle(self, times: int) -> None:
-        self.server.faults.clear()
-        if times:
-            self.server.faults.add(Kind.THROTTLE, "*", times=times)
 
     def lose_answer(self) -> None:
         self.server.faults.add(Kind.LOSE_ANSWER, "CreateFleet")

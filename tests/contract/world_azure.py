@@ -11,8 +11,8 @@ from stix.adapters.system import SystemClock
 from stix.clouds.azure.compute import AzureCompute, connect
 from stix.clouds.azure.errors import REFUSALS
 from stix.model.errors import ProviderError
-from stix.model.offer import Offer
-from stix.ports.compute import AgentSource, GangRequest, Place
+from stix.ports.compute import GangRequest, Place
+from tests.contract.cloud_world import CloudWorld
 from tests.providers.azure.server import AzureServer
 from tests.providers.azure.state import Group
 from tests.providers.faults import Kind
@@ -20,9 +20,14 @@ from tests.providers.faults import Kind
 REGION = "eastus"
 
 
-class World:
+class World(CloudWorld):
     place = Place("azure", REGION)
-    cannot: ClassVar[Mapping[str, str]] = {}
+    shape: ClassVar[Mapping[str, Any]] = {
+        "instance_type": "Standard_D2s_v5",
+        "price": 0.1,
+        "vcpus": 2,
+        "memory_gib": 8,
+    }
     refusals: ClassVar[Mapping[str, type[ProviderError]]] = REFUSALS
 
     def __init__(self, folder: Path) -> None:
@@ -30,36 +35,6 @@ class World:
 
     def compute(self, *, deployment: str = "dep", **settings: Any) -> AzureCompute:
         return connect({**self.server.config(), **settings}, deployment=deployment, clock=SystemClock())
-
-    def request(
-        self,
-        token: str,
-        count: int = 1,
-        tags: Mapping[str, str] | None = None,
-        deployment: str = "dep",
-        ports: tuple[str, ...] = (),
-        image: str = "",
-        disk_size_gib: int = 0,
-        disk_tier: str = "",
-        **offer: Any,
-    ) -> GangRequest:
-        # Tokens are unique for a deployment, whose name is part of them.
-        name = hashlib.sha256(f"{deployment} {token}".encode()).hexdigest()[:32]
-        shape = {"cloud": "azure", "region": REGION, "instance_type": "Standard_D2s_v5", "price": 0.1}
-        return GangRequest(
-            token=name,
-            count=count,
-            offer=Offer(**{**shape, "vcpus": 2, "memory_gib": 8, **offer}),
-            tags={"stix-deployment": deployment, "stix-cluster": "c", "stix-intent": name, **(tags or {})},
-            join_token="join",
-            api_url="http://127.0.0.1:1",
-            boot_seconds=60,
-            agent=AgentSource("http://127.0.0.1:1", "f" * 64),
-            ports=ports,
-            image=image,
-            disk_size_gib=disk_size_gib,
-            disk_tier=disk_tier,
-        )
 
     def greedy_request(self, token: str) -> GangRequest:
         # What it has too little of Azure finds out late; what it does not sell there it refuses at once.
@@ -71,11 +46,6 @@ class World:
 
     def refuse(self, code: str) -> None:
         self.server.refuse(code)
-
-    def throttle(self, times: int) -> None:
-        self.server.faults.clear()
-        if times:
-            self.server.faults.add(Kind.THROTTLE, "*", times=times)
 
     def lose_answer(self) -> None:
         self.server.faults.add(Kind.LOSE_ANSWER, "deploy")

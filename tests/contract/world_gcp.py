@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -17,8 +16,8 @@ from stix.adapters.system import SystemClock
 from stix.clouds.gcp.compute import GcpCompute, connect
 from stix.clouds.gcp.errors import REFUSALS
 from stix.model.errors import ProviderError
-from stix.model.offer import Offer
-from stix.ports.compute import AgentSource, GangRequest, Place
+from stix.ports.compute import GangRequest, Place
+from tests.contract.cloud_world import CloudWorld
 from tests.providers.faults import Kind
 from tests.providers.gcp.server import GcpServer
 
@@ -34,9 +33,14 @@ def private_key() -> str:
     ).decode()
 
 
-class World:
+class World(CloudWorld):
     place = Place("gcp", REGION)
-    cannot: ClassVar[Mapping[str, str]] = {}
+    shape: ClassVar[Mapping[str, Any]] = {
+        "instance_type": "n2-standard-2",
+        "price": 0.1,
+        "vcpus": 2,
+        "memory_gib": 8,
+    }
     refusals: ClassVar[Mapping[str, type[ProviderError]]] = REFUSALS
 
     def __init__(self, folder: Path) -> None:
@@ -49,36 +53,6 @@ class World:
     def compute(self, *, deployment: str = "dep", **settings: Any) -> GcpCompute:
         config = {"endpoint_url": self.server.url, **settings}
         return connect(config, deployment=deployment, clock=SystemClock())
-
-    def request(
-        self,
-        token: str,
-        count: int = 1,
-        tags: Mapping[str, str] | None = None,
-        deployment: str = "dep",
-        ports: tuple[str, ...] = (),
-        image: str = "",
-        disk_size_gib: int = 0,
-        disk_tier: str = "",
-        **offer: Any,
-    ) -> GangRequest:
-        # Tokens are unique for a deployment, whose name is part of them.
-        name = hashlib.sha256(f"{deployment} {token}".encode()).hexdigest()[:32]
-        shape = {"cloud": "gcp", "region": REGION, "instance_type": "n2-standard-2", "price": 0.1}
-        return GangRequest(
-            token=name,
-            count=count,
-            offer=Offer(**{**shape, "vcpus": 2, "memory_gib": 8, **offer}),
-            tags={"stix-deployment": deployment, "stix-cluster": "c", "stix-intent": name, **(tags or {})},
-            join_token="join",
-            api_url="http://127.0.0.1:1",
-            boot_seconds=60,
-            agent=AgentSource("http://127.0.0.1:1", "f" * 64),
-            ports=ports,
-            image=image,
-            disk_size_gib=disk_size_gib,
-            disk_tier=disk_tier,
-        )
 
     def greedy_request(self, token: str) -> GangRequest:
         self.server.state.room = 2
@@ -93,11 +67,6 @@ class World:
         # Google's library believes a 401 when two new tokens did not help.
         times = 3 if code in ("authError", "required") else 1
         self.server.faults.add(Kind.REFUSE, "bulkInsert", code=code, times=times, **more)
-
-    def throttle(self, times: int) -> None:
-        self.server.faults.clear()
-        if times:
-            self.server.faults.add(Kind.THROTTLE, "*", times=times)
 
     def lose_answer(self) -> None:
         self.server.faults.add(Kind.LOSE_ANSWER, "bulkInsert")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,16 +10,17 @@ from stix.adapters.system import SystemClock
 from stix.clouds.kubernetes.compute import KubernetesCompute, connect
 from stix.clouds.kubernetes.errors import REFUSALS
 from stix.model.errors import ProviderError
-from stix.model.offer import Offer
-from stix.ports.compute import AgentSource, GangRequest, Place
+from stix.ports.compute import GangRequest, Place
+from tests.contract.cloud_world import CloudWorld
 from tests.providers.faults import Kind
 from tests.providers.kubernetes.server import KubernetesServer
 
 CONTEXT = "lab"
 
 
-class World:
+class World(CloudWorld):
     place = Place("kubernetes", CONTEXT)
+    shape: ClassVar[Mapping[str, Any]] = {"instance_type": "pod", "price": 0, "vcpus": 1, "memory_gib": 1}
     cannot: ClassVar[Mapping[str, str]] = {
         "announce_preemption": "a pod is told by the signal that ends it; there is no notice to read before",
     }
@@ -37,36 +37,6 @@ class World:
         config = {"kubeconfig": self.server.kubeconfig(CONTEXT), "pending_seconds": 0, **settings}
         return connect(config, deployment=deployment, clock=SystemClock())
 
-    def request(
-        self,
-        token: str,
-        count: int = 1,
-        tags: Mapping[str, str] | None = None,
-        deployment: str = "dep",
-        ports: tuple[str, ...] = (),
-        image: str = "",
-        disk_size_gib: int = 0,
-        disk_tier: str = "",
-        **offer: Any,
-    ) -> GangRequest:
-        # Tokens are unique for a deployment, whose name is part of them.
-        name = hashlib.sha256(f"{deployment} {token}".encode()).hexdigest()[:32]
-        shape = {"cloud": "kubernetes", "region": CONTEXT, "instance_type": "pod", "price": 0}
-        return GangRequest(
-            token=name,
-            count=count,
-            offer=Offer(**{**shape, "vcpus": 1, "memory_gib": 1, **offer}),
-            tags={"stix-deployment": deployment, "stix-cluster": "c", "stix-intent": name, **(tags or {})},
-            join_token="join",
-            api_url="http://127.0.0.1:1",
-            boot_seconds=60,
-            agent=AgentSource("http://127.0.0.1:1", "f" * 64),
-            ports=ports,
-            image=image,
-            disk_size_gib=disk_size_gib,
-            disk_tier=disk_tier,
-        )
-
     def greedy_request(self, token: str) -> GangRequest:
         return self.request(token, 3, vcpus=60)
 
@@ -75,11 +45,6 @@ class World:
 
     def refuse(self, code: str) -> None:
         self.server.refuse(code)
-
-    def throttle(self, times: int) -> None:
-        self.server.faults.clear()
-        if times:
-            self.server.faults.add(Kind.THROTTLE, "*", times=times)
 
     def lose_answer(self) -> None:
         self.server.faults.add(Kind.LOSE_ANSWER, "create pods")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.aws_home import aws_home
+from tests.e2e.cloud_home import aws_home
 from tests.e2e.embedded import EmbeddedHome, await_that
 from tests.providers.aws.server import AwsServer
 from tests.providers.faults import Kind
@@ -35,7 +35,7 @@ def test_task_runs_on_aws_and_nothing_is_left_when_its_cluster_is_down(
 ) -> None:
     ec2.faults.add(Kind.REFUSE, "CreateFleet", code="InsufficientInstanceCapacity")
     checks = json.loads(cloud.stix("check", "-o", "json").stdout)["clouds"]
-    assert {one["cloud"]: one["enabled"] for one in checks} == {"aws": True, "local": True}
+    assert {one["cloud"] for one in checks if one["enabled"]} == {"aws", "local"}
     done = cloud.stix(
         *("launch", "-y", "-c", "train", "--infra", "aws", "--cpus", "2", "--num-nodes", "2"),
         *("--max-cost", "10", "--max-lifetime", "8h", 'echo "rank $STIX_NODE_RANK on $STIX_CLOUD"'),

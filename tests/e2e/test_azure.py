@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
-from stix.catalog.row import CatalogRow
-from stix.catalog.snapshot import use_rows
+from tests.e2e.cloud_home import cloud_home
 from tests.e2e.embedded import EmbeddedHome, await_that
 from tests.providers.azure.server import AzureServer
 from tests.providers.azure.state import SUBSCRIPTION
@@ -30,23 +26,8 @@ def arm(tmp_path: Path) -> Iterator[AzureServer]:
 
 @pytest.fixture
 def cloud(tmp_path: Path, arm: AzureServer) -> Iterator[EmbeddedHome]:
-    """A home whose control plane has a public address and Azure credentials."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    (folder / "config.yaml").write_text(yaml.safe_dump({"clouds": {"azure": arm.config()}}))
-    rows = [
-        CatalogRow("azure", region, "", kind, 2, 8, price=price, spot_price=price / 3, as_of=time.time())
-        for region, kind, price in (
-            ("eastus", "Standard_D2s_v5", 0.096),
-            ("westus3", "Standard_D2as_v5", 0.097),
-        )
-    ]
-    use_rows(folder, rows)
-    home = EmbeddedHome(folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    home.stix("api", "start", "--port", str(port), "--public-url", f"http://127.0.0.1:{port}")
+    prices = [("eastus", "", "Standard_D2s_v5", 0.096), ("westus3", "", "Standard_D2as_v5", 0.097)]
+    home = cloud_home(tmp_path / "home", "azure", arm.config(), prices)
     yield home
     home.finish()
 

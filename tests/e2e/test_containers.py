@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.aws_home import aws_home
+from tests.e2e.cloud_home import aws_home
 from tests.e2e.container_engine import Engine, NoEngineError, Registry
 from tests.e2e.embedded import EmbeddedHome, await_that
 from tests.providers.aws.server import AwsServer

@@ -4,17 +4,13 @@ server of ours."""
 from __future__ import annotations
 
 import json
-import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
-from stix.catalog.row import CatalogRow
-from stix.catalog.snapshot import use_rows
 from tests.contract.world_gcp import private_key
+from tests.e2e.cloud_home import cloud_home
 from tests.e2e.embedded import EmbeddedHome, await_that
 from tests.providers.faults import Kind
 from tests.providers.gcp.server import PROJECT, GcpServer
@@ -32,24 +28,15 @@ def engine(tmp_path: Path) -> Iterator[GcpServer]:
 
 @pytest.fixture
 def cloud(tmp_path: Path, engine: GcpServer) -> Iterator[EmbeddedHome]:
-    """A home whose control plane has a public address and a service account's key."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    (folder / "config.yaml").write_text(yaml.safe_dump({"clouds": {"gcp": {"endpoint_url": engine.url}}}))
-    rows = [
-        CatalogRow("gcp", region, "", kind, 2, 8, price=price, spot_price=price / 3, as_of=time.time())
-        for region, kind, price in (
-            ("us-central1", "n2-standard-2", 0.096),
-            ("europe-west4", "n2-standard-2", 0.107),
-        )
-    ]
-    use_rows(folder, rows)
+    """With a service account's key."""
     key = engine.credentials(tmp_path, private_key())
-    home = EmbeddedHome(folder, GOOGLE_APPLICATION_CREDENTIALS=str(key))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    home.stix("api", "start", "--port", str(port), "--public-url", f"http://127.0.0.1:{port}")
+    home = cloud_home(
+        tmp_path / "home",
+        "gcp",
+        {"endpoint_url": engine.url},
+        [("us-central1", "", "n2-standard-2", 0.096), ("europe-west4", "", "n2-standard-2", 0.107)],
+        GOOGLE_APPLICATION_CREDENTIALS=str(key),
+    )
     yield home
     home.finish()
 

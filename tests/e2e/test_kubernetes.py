@@ -4,13 +4,12 @@ ours whose pods are processes."""
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
+from tests.e2e.cloud_home import cloud_home
 from tests.e2e.embedded import EmbeddedHome
 from tests.providers.kubernetes.server import KubernetesServer
 
@@ -28,15 +27,8 @@ def cluster(tmp_path: Path) -> Iterator[KubernetesServer]:
 @pytest.fixture
 def home(tmp_path: Path, cluster: KubernetesServer) -> Iterator[EmbeddedHome]:
     """A home whose control plane has a public address and a kubeconfig."""
-    folder = tmp_path / "home"
-    folder.mkdir()
     config = {"kubeconfig": cluster.kubeconfig(), "pending_seconds": 0}
-    (folder / "config.yaml").write_text(yaml.safe_dump({"clouds": {"kubernetes": config}}))
-    home = EmbeddedHome(folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    home.stix("api", "start", "--port", str(port), "--public-url", f"http://127.0.0.1:{port}")
+    home = cloud_home(tmp_path / "home", "kubernetes", config)
     yield home
     home.finish()
 

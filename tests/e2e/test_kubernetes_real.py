@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
+from tests.e2e.cloud_home import cloud_home
 from tests.e2e.embedded import EmbeddedHome
 from tests.substrate.kubernetes.control_plane import ControlPlane
 from tests.substrate.kubernetes.kubelet import Kubelets
@@ -44,15 +43,8 @@ def kubelets(tenant: Tenant, tmp_path: Path) -> Iterator[Kubelets]:
 @pytest.fixture
 def home(tmp_path: Path, tenant: Tenant, kubelets: Kubelets) -> Iterator[EmbeddedHome]:
     """A home whose control plane has a public address and a kubeconfig. It ends before the kubelets do."""
-    folder = tmp_path / "home"
-    folder.mkdir()
     config = {"kubeconfig": tenant.kubeconfig(), "pending_seconds": 0}
-    (folder / "config.yaml").write_text(yaml.safe_dump({"clouds": {"kubernetes": config}}))
-    home = EmbeddedHome(folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    home.stix("api", "start", "--port", str(port), "--public-url", f"http://127.0.0.1:{port}")
+    home = cloud_home(tmp_path / "home", "kubernetes", config)
     yield home
     home.finish()
 
