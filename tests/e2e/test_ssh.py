@@ -220,6 +220,28 @@ def test_every_way_that_was_tried_is_named_when_none_leads_there(office: Office)
     assert office.run("ssh", "dev", "hostname").stdout == "host0\n"
 
 
+def test_node_without_a_server_of_its_own_is_reached_through_its_agent(office: Office) -> None:
+    """A local node: no port, the session begins in the node's home, within its limits."""
+    office.stix.stix("launch", "-y", "-c", "here", "--infra", "local", "--cpus", "1", "echo kept > file")
+    try:
+        said = office.run(
+            STIX, "ssh", "here", "cat sky_workdir/file file 2>/dev/null; pwd; echo $HOME"
+        ).stdout
+        kept, home, told = said.split()
+        assert kept == "kept"
+        assert home == told
+        assert home.startswith(f"{office.stix.folder}/nodes/")
+        (office.folder / "small").write_text("small")
+        office.run("scp", "-q", office.folder / "small", "here:copied")
+        assert Path(home, "copied").read_text() == "small"
+        assert (
+            not (SSH_HOME / ".ssh/authorized_keys").exists()
+            or "stix:" not in (SSH_HOME / ".ssh/authorized_keys").read_text()
+        )
+    finally:
+        office.stix.stix("down", "-y", "here")
+
+
 def test_addresses_and_endpoints_are_printed_plainly(office: Office) -> None:
     shown = office.stix.stix("status", "dev", "--ip").stdout.strip()
     [reservation] = office.ec2.client("ec2").describe_instances()["Reservations"]

@@ -10,9 +10,11 @@ import subprocess
 
 import pytest
 
+from stix.agent.access import Access
 from stix.agent.authorized_keys import with_keys, write_keys
 from stix.agent.config import AgentConfig
 from stix.agent.ssh_server import NoServerError, PrivateServer, find_server
+from tests.integration.control_plane_double import eventually
 
 MARK = "stix:c-1"
 ANN = {"user": "ann", "key": "ssh-ed25519 AAAA"}
@@ -94,3 +96,37 @@ def test_own_server_lets_a_key_in_to_the_nodes_home_and_others_not(tmp_path):
     assert log_in("other", "pwd").returncode == 255
     server.authorize(MARK, [])
     assert log_in("mine", "pwd").returncode == 255
+
+
+class Cluster:
+    """What the agent's part knows of its cluster."""
+
+    identity = {"cluster_id": "c-1", "node_token": "t"}  # noqa: RUF012
+
+
+@needs_sshd
+def test_facts_follow_the_keys_and_nothing_stays_when_the_node_ends(tmp_path):
+    told: list[dict] = []
+    access = Access(config(tmp_path), Cluster(), told.append)
+    access.update(4, {"keys": [ANN], "keys_version": 1, "tunnels": []})
+    eventually(lambda: told, "the facts are told")
+    assert access.version == 4
+    assert (told[0]["version"], told[0]["port"], told[0]["problem"]) == (1, 0, "")
+    assert told[0]["user"] == pwd.getpwuid(os.geteuid()).pw_name
+    keys = tmp_path / "state/ssh/authorized_keys"
+    assert keys.read_text() == "ssh-ed25519 AAAA stix:c-1:ann\n"
+    access.update(5, {"keys": [ANN, BOB], "keys_version": 2, "tunnels": []})
+    eventually(lambda: len(told) == 2, "the second key is there")
+    assert keys.read_text().count("stix:c-1:") == 2
+    access.close()
+    assert keys.read_text() == ""
+
+
+def test_facts_say_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr("stix.agent.ssh_server._SBIN", str(tmp_path))
+    told: list[dict] = []
+    access = Access(config(tmp_path), Cluster(), told.append)
+    access.update(1, {"keys": [ANN], "keys_version": 1, "tunnels": []})
+    eventually(lambda: told, "the facts are told")
+    assert "openssh-server" in told[0]["problem"]
+    access.close()

@@ -60,11 +60,11 @@ def test_line_is_left_where_the_person_moved_it():
 
 
 def test_folder_and_file_are_made_private_when_there_are_none(managed, tmp_path):
-    managed.include()
+    assert managed.include()
     assert (tmp_path / ".ssh/config").read_text() == LINE + "\n"
     assert stat.S_IMODE((tmp_path / ".ssh").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / ".ssh/config").stat().st_mode) == 0o600
-    managed.include()
+    assert not managed.include()
     assert (tmp_path / ".ssh/config").read_text() == LINE + "\n"
 
 

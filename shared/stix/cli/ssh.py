@@ -45,7 +45,10 @@ def ssh_command(session: Session, node: int | None, cluster: str, command: tuple
     client = session.client()
     hosts = _managed(session)
     _access(session, client, hosts, cluster, rank)
-    hosts.include()
+    if hosts.include():
+        session.note(
+            f"Plain ssh, scp and rsync know {alias_of(cluster, rank)} too: one line in ~/.ssh/config."
+        )
     arguments = [program, alias_of(cluster, rank), *rest]
     session.close()
     os.execv(program, arguments)

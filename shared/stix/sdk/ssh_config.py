@@ -103,18 +103,22 @@ class ManagedHosts:
             if after != before:
                 self._write(after)
 
-    def include(self) -> None:
-        """Make ``~/.ssh/config`` read our file, by a first line of it. Raises ``SdkError`` where it cannot be
-        written."""
+    def include(self) -> bool:
+        """Make ``~/.ssh/config`` read our file, by a first line of it; True where it did not already.
+
+        Raises ``SdkError`` where it cannot be written.
+        """
         line = self.include_line()
         path = Path(os.path.realpath(self._user_folder / "config"))
         try:
             with self._locked():
                 content = path.read_bytes() if path.exists() else b""
                 changed = with_include(content, line)
-                if changed is not None:
-                    self._user_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    _replace(path, changed)
+                if changed is None:
+                    return False
+                self._user_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _replace(path, changed)
+                return True
         except OSError as exc:
             raise SdkError(
                 "ssh_config",
