@@ -35,14 +35,14 @@ READS = {
     "store": ("get", "get_many", "children", "list", "due"),
     "compute": ("describe", "list_tagged", "offers"),
     "secrets": ("get",),
-    "objects": ("get", "size"),
+    "objects": ("get", "size", "keys", "sign_get", "sign_put"),
     "workflows": (),
 }
 EFFECTS = {
     "store": ("put", "delete", "transact"),
     "compute": ("create", "terminate", "stop", "start", "release"),
     "secrets": ("put", "delete"),
-    "objects": ("put",),
+    "objects": ("put", "delete"),
     "workflows": ("start", "succeed", "fail"),
 }
 
@@ -100,6 +100,7 @@ class MortalControlPlane(ControlPlane):
         self.joined: dict[str, tuple[float, NodePrincipal]] = {}
         self.ran: list[int] = []
         self.next_beat = START
+        self.beat_seconds = BEAT
         self._points = points
         self._definitions = load_definitions(
             bundle_folder() / "infra" / "state_machines",
@@ -155,7 +156,7 @@ class MortalControlPlane(ControlPlane):
         """Everybody does what there is to do now; then the next moment comes at which there is something."""
         self.survive(self.engine.run_ready)
         if self.clock.now() >= self.next_beat:
-            self.next_beat += BEAT
+            self.next_beat += self.beat_seconds
             self._machines_call()
             self.survive(lambda: self.functions.invoke("monitor", {"action": "sweep"}))
         self._check_machines()
