@@ -12,6 +12,7 @@ from collections.abc import Callable
 from . import (
     cloud_layers,
     commands,
+    deployed_artifacts,
     first_output,
     growth,
     http_api,
@@ -45,6 +46,7 @@ BENCHMARKS: dict[str, Callable[..., None]] = {
     "first_output": first_output.measure,
     "install": install.measure,
     "cloud_layers": cloud_layers.measure,
+    "deployed_artifacts": deployed_artifacts.measure,
     "growth": growth.measure,
 }
 # The default run leaves out what takes a quarter of an hour, and replays of traces that are not there; its
