@@ -235,7 +235,7 @@ def test_cancelled_job_lets_its_code_end_when_it_runs(plane):
     plane.cancel(1)
     assert plane.managed().status is S.CANCELLING
     assert plane.by_id(first).wanted is Wanted.UP
-    assert {"type": "cancel", "job_id": 1, "seq": 2} in plane.commands(first, after=1)["commands"]
+    assert {"type": "cancel", "job_id": 1, "seq": 2, "grace": 30.0} in plane.commands(first, after=1)["commands"]
     plane.tell(first, "CANCELLED", exit_codes=[143])
     assert plane.managed().status is S.CANCELLED
     assert plane.by_id(first).wanted is Wanted.ABSENT
@@ -244,7 +244,7 @@ def test_cancelled_job_lets_its_code_end_when_it_runs(plane):
 def test_cancelled_job_ends_when_its_agent_is_silent(plane):
     first = plane.run_job()
     plane.cancel(1, grace_seconds=5)
-    plane.pass_time(6)
+    plane.pass_time(36)
     plane.sweep()
     assert plane.managed().status is S.CANCELLED
     assert plane.by_id(first).wanted is Wanted.ABSENT

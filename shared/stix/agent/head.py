@@ -74,7 +74,8 @@ class Head:
         after = max(int(c["seq"]) for c in commands)
         commands = [c for c in commands if int(c["seq"]) > self._table.after]
         jobs = [(int(c["seq"]), c["job"], {"accepted_at": now}) for c in commands if c.get("type") == "run"]
-        cancels = [int(c["job_id"]) for c in commands if c.get("type") == "cancel"]
+        graces = {int(c["job_id"]): c.get("grace") for c in commands if c.get("type") == "cancel"}
+        cancels = list(graces)
         known = {int(spec["id"]) for _, spec, _ in jobs} | set(self._jobs)
         marked = []
         with self._lock:
@@ -89,7 +90,7 @@ class Head:
             if int(spec["id"]) in new:
                 self._events.put(("run", seq, {"spec": spec, "state": state}))
         for job_id in cancels:
-            self._events.put(("cancel", job_id, {}))
+            self._events.put(("cancel", job_id, {"grace": graces[job_id]}))
         return after
 
     @property
@@ -139,7 +140,7 @@ class Head:
             self._jobs[job.id] = job
             self._refuse_impossible(job)
         elif kind == "cancel":
-            self._cancel(number)
+            self._cancel(number, message.get("grace"))
         elif kind == "state":
             self._hear(number, message)
         elif kind == "connected":
@@ -165,11 +166,11 @@ class Head:
         if status != "CANCELLED":
             self._write_log(job.spec, reason)
 
-    def _cancel(self, job_id: int) -> None:
+    def _cancel(self, job_id: int, grace: Optional[float]) -> None:
         job = self._jobs.get(job_id)
         if job is None or job.ended or job.cancelled:
             return
-        job.cancelled = True
+        job.cancelled, job.grace = True, grace
         self._dirty[job.id] = job
         if not job.placed:
             self._end_unplaced(job, "CANCELLED", "cancelled before it started")
@@ -182,7 +183,8 @@ class Head:
             if node in self._lost_at and node not in job.begun:
                 job.give_up_on(node)
             else:
-                self._outbox.append((node, {"type": "want", "job": job.id, "want": "CANCEL", "note": note}))
+                want = {"type": "want", "job": job.id, "want": "CANCEL", "note": note, "grace": job.grace}
+                self._outbox.append((node, want))
 
     def _hear(self, node: int, message: Json) -> None:
         if message.get("type") != "state":

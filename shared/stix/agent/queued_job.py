@@ -29,6 +29,9 @@ class QueuedJob:
         self.begun: Set[int] = set(state.get("begun", []))
         self.go: bool = state.get("go", False)
         self.cancelled: bool = state.get("cancelled", False)
+        self.grace: Optional[float] = (
+            None  # of its cancel; an agent that restarts meanwhile takes the usual one
+        )
         self.failure: Optional[Tuple[str, str]] = tuple(state["failure"]) if state.get("failure") else None
         self.failed_rank: Optional[int] = state.get("failed_rank")
         self.ranks: Dict[int, str] = dict.fromkeys(self.nodes, statuses.PREPARING)

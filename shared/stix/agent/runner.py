@@ -131,11 +131,12 @@ class Runner:
         """Every rank is ready: run."""
         self._go.set()
 
-    def cancel(self, note: str) -> None:
-        """Ends the job on this node; returns at once."""
+    def cancel(self, note: str, grace: Optional[float] = None) -> None:
+        """Ends the job on this node, with ``grace`` seconds from TERM to KILL; returns at once."""
         with self._lock:
             if self._cancelled.is_set() or self.ended:
                 return
+            self._grace = self._grace if grace is None else grace
             self._cancel_note = note
             self._cancelled.set()
             self._go.set()
@@ -149,8 +150,8 @@ class Runner:
         not end by itself, whatever its exit code says."""
         if not self._managed:
             return
-        self._cancel_as, self._grace = "FAILED_DRIVER", grace
-        self.cancel(note)
+        self._cancel_as = "FAILED_DRIVER"
+        self.cancel(note, grace)
 
     def _run(self) -> None:
         try:

@@ -109,7 +109,7 @@ class Worker:
         if want in ("PREPARE", "START") and message.get("go"):
             runner.start()
         elif want == "CANCEL":
-            runner.cancel(str(message.get("note") or ""))
+            runner.cancel(str(message.get("note") or ""), message.get("grace"))
         elif want == "FORGET" and runner.ended:
             self._forget(runner)
             return

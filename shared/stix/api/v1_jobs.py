@@ -41,7 +41,7 @@ class JobsCancelRequest(Request):
 
     job_ids: list[Annotated[int, Field(ge=1)]] = Field(default=[], max_length=1000)
     all: bool = False
-    grace_seconds: float = Field(default=30.0, ge=0, le=3600)
+    grace_seconds: float = Field(default=30.0, ge=0, le=300)
 
 
 class ManagedJobAccepted(Response):

@@ -25,6 +25,8 @@ from stix.ports.state_store import VersionConflictError
 __all__ = ["advance", "record_failure"]
 
 _STEPS = 40
+_STORE_SECONDS = 30.0
+"""After its grace a task that is cancelled has so long for its checkpoint and its log."""
 _SOON = 50
 """Seconds: the sweep comes every minute; what is due earlier, the run that looked waits for."""
 _FIRST_RETRY, _LONGEST_RETRY = 10.0, 600.0
@@ -105,7 +107,7 @@ def _cancel_tasks(draft: Draft, reason: str) -> None:
             up = cluster is not None and cluster.status is ClusterStatus.UP
             if cluster is not None and up and run is not None:
                 end_run(draft, cluster, run)
-            let_go(draft, task.index, reason, seconds=draft.job.cancel_grace if up else 0.0)
+            let_go(draft, task.index, reason, seconds=draft.job.cancel_grace + _STORE_SECONDS if up else 0.0)
         draft.end_task(task.index, ManagedJobStatus.CANCELLED, reason)
 
 

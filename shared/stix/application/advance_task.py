@@ -72,7 +72,7 @@ def let_go(draft: Draft, index: int, reason: str, *, seconds: float) -> None:
 def end_run(draft: Draft, cluster: Cluster, run: Job) -> None:
     """Ask the agent to end a run: it tells the task, waits for its grace, stores its work."""
     if not (run.status.terminal or run.cancel_requested):
-        cancel(draft.world, cluster, [run.id], every=False)
+        cancel(draft.world, cluster, [run.id], every=False, grace=draft.job.cancel_grace)
 
 
 def _take_in(draft: Draft, index: int, seen: Seen) -> None:

@@ -20,8 +20,11 @@ _BATCH = 30
 _TRIES = 20
 
 
-def cancel(world: World, cluster: Cluster, job_ids: Sequence[int], *, every: bool) -> list[Job]:
-    """Ask for the end of jobs, by id or all unfinished ones; the jobs that are being cancelled.
+def cancel(
+    world: World, cluster: Cluster, job_ids: Sequence[int], *, every: bool, grace: float | None = None
+) -> list[Job]:
+    """Ask for the end of jobs, by id or all unfinished ones; the jobs that are being cancelled. ``grace``:
+    seconds from TERM to KILL, None for the agents' own.
 
     One that has ended already is left out. Raises ``NotFoundError`` for an unknown id.
     """
@@ -34,7 +37,7 @@ def cancel(world: World, cluster: Cluster, job_ids: Sequence[int], *, every: boo
             job for job in (_get(world, cluster, i) for i in sorted(set(job_ids))) if not job.status.terminal
         ]
     for start in range(0, len(jobs), _BATCH):
-        _ask(world, cluster, [job.id for job in jobs[start : start + _BATCH]])
+        _ask(world, cluster, [job.id for job in jobs[start : start + _BATCH]], grace)
     wake_nodes(world, cluster)
     return [_get(world, cluster, job.id) for job in jobs]
 
@@ -50,7 +53,7 @@ def _get(world: World, cluster: Cluster, job_id: int) -> Job:
     return load(Job, item)
 
 
-def _ask(world: World, cluster: Cluster, job_ids: Sequence[int]) -> None:
+def _ask(world: World, cluster: Cluster, job_ids: Sequence[int], grace: float | None) -> None:
     """Mark the jobs and put one command each into the head's queue, in one transaction."""
     for _ in range(_TRIES):
         now = world.clock.now()
@@ -66,7 +69,7 @@ def _ask(world: World, cluster: Cluster, job_ids: Sequence[int]) -> None:
         writes: list[Put] = [write]
         for offset, job in enumerate(told):
             writes.append(put(job.changed(cancel_requested=True)))
-            command = {"type": "cancel", "job_id": job.id}
+            command = {"type": "cancel", "job_id": job.id, **({} if grace is None else {"grace": grace})}
             writes.append(command_put(cluster.workspace, cluster.id, seq + offset, command, now))
         try:
             world.store.transact(writes)

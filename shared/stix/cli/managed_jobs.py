@@ -221,7 +221,7 @@ def _rows(job: ManagedJob, now: float) -> list[tuple[str, ...]]:
 @click.option("--graceful", is_flag=True, help="Always so: tasks get SIGTERM and time to end.")
 @click.option(
     "--graceful-timeout",
-    type=click.IntRange(0, 3600),
+    type=click.IntRange(0, 300),
     default=30,
     show_default=True,
     metavar="SECONDS",
