@@ -21,6 +21,7 @@ from stix.adapters.s3 import S3ObjectStore
 from stix.catalog.index_compile import compile_index
 from stix.catalog.publish import publish_index
 from stix.catalog.row import CatalogRow
+from stix.local.http_events import HttpRequest
 from tests.deployed.account import REGION, Account
 from tests.deployed.artifacts import difference, is_compiled
 from tests.deployed.synthesis import synthesize
@@ -85,6 +86,18 @@ def instances(account: Account) -> list[str]:
     return [one["InstanceId"] for reservation in found for one in reservation["Instances"]]
 
 
+def asked(account: Account, method: str, path: str, token: str = "") -> int:
+    """The status of the stack's answer to a request with this token."""
+    (front,) = account.fronts.http.values()
+    headers = (("host", "here"), *((("authorization", f"Bearer {token}"),) if token else ()))
+    return front.answer(HttpRequest(method, path, "", headers, "127.0.0.1", body=b"{}")).status
+
+
+def tokens_of_nodes(account: Account) -> list[str]:
+    files = [host.folder / "root" / "agent" / "identity.json" for host in account.machines.values()]
+    return [str(json.loads(file.read_text())["node_token"]) for file in files]
+
+
 def test_layers_of_both_processors_differ_only_in_what_is_compiled() -> None:
     for layer in ("core",):
         download(layer, "arm64")
@@ -122,6 +135,16 @@ def test_task_runs_on_two_machines_and_its_cluster_stops_when_idle(
         seconds.append(time.monotonic() - begun)
     print(f"\nexec on an idle node: {statistics.median(seconds):.2f} s median of {len(seconds)}")
 
+    login = json.loads((person.folder / "endpoint.json").read_text())["token"]
+    node = tokens_of_nodes(account)[0]
+    assert asked(account, "GET", "/v1/clusters", login) == 200
+    assert asked(account, "POST", "/agent/v1/commands", node) == 200
+    for method, path, tokens in (
+        ("GET", "/v1/clusters", {"": 401, "unknown": 403, login + "x": 403, node: 403}),
+        ("POST", "/agent/v1/commands", {"": 401, "unknown": 403, node + "x": 403, login: 403}),
+    ):
+        assert {token: asked(account, method, path, token) for token in tokens} == tokens
+
     person.stix("autostop", "-y", "-i", "5", "train")
     assert account.pass_time(61) != {}
     assert cluster(person, "train")["status"] == "UP"
@@ -132,6 +155,9 @@ def test_task_runs_on_two_machines_and_its_cluster_stops_when_idle(
 
     person.stix("down", "-y", "train")
     assert instances(account) == []
+    # A node's token ends with its cluster, once the gateway has forgotten its last decision.
+    account.pass_time(61)
+    assert asked(account, "POST", "/agent/v1/commands", node) == 403
 
 
 def test_lost_spot_machine_is_noticed_and_ends_its_job(account: Account, person: EmbeddedHome) -> None:
