@@ -8,7 +8,14 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from stix.application import create_machines, join_nodes, settle_cluster, sweep_orphans, undo_attempt
+from stix.application import (
+    create_machines,
+    join_nodes,
+    lost_machines,
+    settle_cluster,
+    sweep_orphans,
+    undo_attempt,
+)
 from stix.application.world import World
 from stix.runtime.dispatch import Action, dispatch
 from stix.runtime.metrics import ORPHAN_SECONDS, write_seconds
@@ -34,6 +41,7 @@ ACTIONS: dict[str, Action] = {
     "await_join": lambda w, e: join_nodes.await_join(
         w, e["cluster"]["workspace"], e["cluster"]["id"], e["token"]
     ),
+    "look": _of_cluster(lost_machines.look),
     "hand_over": _of_cluster(join_nodes.hand_over),
     "undo": lambda w, e: undo_attempt.undo(
         w, e["cluster"]["workspace"], e["cluster"]["id"], e["failure"], attempt=e["attempt"]

@@ -6,13 +6,16 @@ from dataclasses import replace
 
 import pytest
 
+from stix.application import want
 from stix.application.costs import cost_report
+from stix.application.create_machines import create
+from stix.application.lost_machines import NodeLostError, look
 from stix.application.undo_attempt import give_up, undo
 from stix.model.errors import Blocks
 from stix.model.status import ClusterStatus, IntentStatus
 from stix.ports.compute import MachineState, Refusal
 from tests.unit.fake_compute import FakeCompute
-from tests.unit.world import WORKSPACE, ControlPlane, offer
+from tests.unit.world import ANN, FAKE_FACTS, WORKSPACE, ControlPlane, offer
 
 
 class LateCompute(FakeCompute):
@@ -97,3 +100,27 @@ def test_refusal_is_remembered_when_the_step_dies_before_it_ended_the_machines(p
     undo(plane.world, WORKSPACE, cluster.id, {"Error": "NodeLostError"}, attempt=0)
     assert plane.by_id(cluster).attempts[-1].outcome == "quota_exceeded"
     assert plane.intents(cluster)[0].status is IntentStatus.ENDED
+
+
+def test_run_looks_soon_when_the_cloud_refuses_late(plane):
+    late = replace(FAKE_FACTS, refuses_late=True)
+    plane.world = replace(plane.world, clouds={"fake": late})
+    plane.launch("one")
+    cluster = plane.cluster("one")
+    plane.rank(cluster)
+    assert create(plane.world, WORKSPACE, cluster.id)["refuses_late"] is True
+    assert look(plane.world, WORKSPACE, cluster.id) == {"outcome": "BOOTS"}
+    (machine,) = plane.compute.alive()
+    plane.compute.become(machine, MachineState.TERMINATED, "no more of them")
+    with pytest.raises(NodeLostError, match="no more of them"):
+        look(plane.world, WORKSPACE, cluster.id)
+    undo(plane.world, WORKSPACE, cluster.id, {"Error": "NodeLostError"}, attempt=0)
+    plane.world = replace(plane.world, clouds={"fake": FAKE_FACTS})
+    assert create(plane.world, WORKSPACE, cluster.id)["refuses_late"] is False
+
+
+def test_run_does_not_look_when_the_cluster_is_wanted_otherwise(plane):
+    cluster = plane.boot("one")
+    plane.compute.become(plane.compute.alive()[0], MachineState.TERMINATED)
+    want.take_down(plane.world, ANN, "one", purge=False, key=None)
+    assert look(plane.world, WORKSPACE, cluster.id) == {"outcome": "MOVED"}

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from stix.application.attempts import (
+    MAX_KEPT_ATTEMPTS,
+    attempt_at,
+    called_invalid,
+    is_launching,
+    refuse_attempt,
+)
 from stix.application.end_machines import end_intent, join_reference
 from stix.application.ledger import open_entry
 from stix.application.machine_tags import machine_tags
@@ -28,7 +35,7 @@ from stix.application.sweep_guard import witness
 from stix.application.tokens import hash_token, join_token
 from stix.application.world import World
 from stix.lifecycle.cluster import BOOT_CHECK_SECONDS
-from stix.model.cluster import Attempt, Cluster, Intent, Node
+from stix.model.cluster import Cluster, Intent, Node
 from stix.model.container import machine_image
 from stix.model.errors import (
     InvalidRequestError,
@@ -40,22 +47,21 @@ from stix.model.errors import (
 )
 from stix.model.offer import Offer
 from stix.model.resources import Resources
-from stix.model.status import ClusterStatus, IntentStatus, NodeStatus, Wanted
+from stix.model.status import IntentStatus, NodeStatus
 from stix.model.task import Task
 from stix.ports.compute import AgentSource, GangRequest, Place
 from stix.ports.state_store import VersionConflictError, Write
 from stix.ports.surroundings import Event
 
-__all__ = ["MAX_KEPT_ATTEMPTS", "called_invalid", "create", "rank", "refuse_attempt"]
+__all__ = ["create", "rank"]
 
-MAX_KEPT_ATTEMPTS = 100
 _BUSY_SECONDS = 2.0
 
 
 def rank(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     """Rank the offers of a cluster once; ``outcome`` is RANKED, NO_OFFER or MOVED (nothing left to do)."""
     cluster = get_cluster(world, workspace, cluster_id)
-    if not _launching(cluster):
+    if not is_launching(cluster):
         return {"outcome": "MOVED", "max_attempts": 0}
     lease = world.clock.now() + world.limits.launch_lease_seconds
     if not cluster.plan_key:
@@ -85,7 +91,7 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     intent's token makes a repeated call find the same gang. Raises ``ThrottledError`` to be tried again.
     """
     cluster = get_cluster(world, workspace, cluster_id)
-    if not _launching(cluster):
+    if not is_launching(cluster):
         return _outcome(world, cluster, "MOVED")
     if called_invalid(cluster):
         return _outcome(world, cluster, "EXHAUSTED")
@@ -103,7 +109,7 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     if intent.status is IntentStatus.RACING:
         intent = take_part(world, cluster, intent)
     if intent.status is IntentStatus.CREATED:
-        return _outcome(world, cluster, _accepted(world, cluster, intent))
+        return _outcome(world, cluster, _accepted(world, cluster, intent), offer)
     if intent.status is not IntentStatus.PENDING:
         refuse_attempt(world, cluster, intent.status, intent.reason, _refused(offer, intent.reason))
         return _outcome(world, cluster, "REFUSED")
@@ -133,7 +139,7 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     witness(world, intent)
     world.store.transact([_outcome_put(world, intent)])
     record_accepted(world, offer, intent.token)
-    return _outcome(world, cluster, _accepted(world, cluster, intent))
+    return _outcome(world, cluster, _accepted(world, cluster, intent), offer)
 
 
 def _accepted(world: World, cluster: Cluster, intent: Intent) -> str:
@@ -176,12 +182,12 @@ def _note_choice(world: World, cluster: Cluster, choice: Choice) -> Cluster:
     outcome of others has to be waited for."""
     now = world.clock.now()
     skipped = tuple(
-        _attempt(skip.offer, at=now, outcome="skipped", reason=skip.reason, until=skip.until)
+        attempt_at(skip.offer, at=now, outcome="skipped", reason=skip.reason, until=skip.until)
         for skip in choice.skipped
     )
 
     def change(current: Cluster) -> Cluster | None:
-        if current.attempt != cluster.attempt or not _launching(current):
+        if current.attempt != cluster.attempt or not is_launching(current):
             return None
         if choice.busy:
             return current if current.busy_since else current.changed(busy_since=now)
@@ -198,73 +204,19 @@ def _note_choice(world: World, cluster: Cluster, choice: Choice) -> Cluster:
     return cluster if changed is None else changed
 
 
-def _outcome(world: World, cluster: Cluster, outcome: str) -> dict[str, Any]:
-    return {"outcome": outcome, "attempt": cluster.attempt, "boot_seconds": world.limits.boot_seconds}
-
-
-def refuse_attempt(
-    world: World,
-    cluster: Cluster,
-    outcome: str,
-    reason: str,
-    line: str,
-    *,
-    also: tuple[Write, ...] = (),
-) -> bool:
-    """Remember the attempt, move the cursor to the next offer and say ``line`` to whoever waits; once per
-    attempt. ``also`` is written in the same transaction; False where there was nothing to do, nor written."""
-    now = world.clock.now()
-    moved: list[bool] = []
-
-    def change(current: Cluster) -> Cluster | None:
-        moved[:] = [current.attempt == cluster.attempt]
-        if not moved[0]:
-            return None
-        offer, since = current.offer, now
-        intent_item = world.store.get(intent_key(cluster.workspace, cluster.id, cluster.attempt))
-        if intent_item is not None:
-            intent = load(Intent, intent_item)
-            offer, since = intent.offer, intent.created_at
-        attempt = _attempt(offer, at=now, outcome=str(outcome), reason=reason, seconds=now - since)
-        return current.changed(
-            attempt=current.attempt + 1,
-            cursor=current.cursor + 1,
-            attempts=(*current.attempts, attempt)[-MAX_KEPT_ATTEMPTS:],
-            offer=None,
-            reason=f"{attempt.place}: {reason}",
-            join_task_token="",
-        )
-
-    key = cluster_key(cluster.workspace, cluster.id)
-    operation = cluster.operation_id
-
-    def together() -> list[Write]:
-        return [*also, *note_writes(world, cluster.workspace, operation, line)]
-
-    update(world, Cluster, key, change, also=together)
-    world.wake.wake(topic(operation))
-    return moved == [True]
+def _outcome(world: World, cluster: Cluster, outcome: str, offer: Offer | None = None) -> dict[str, Any]:
+    """``offer``: of which the machines are. ``refuses_late`` sends the run to look again soon."""
+    facts = None if offer is None else world.clouds.get(offer.cloud)
+    return {
+        "outcome": outcome,
+        "attempt": cluster.attempt,
+        "boot_seconds": world.limits.boot_seconds,
+        "refuses_late": facts is not None and facts.refuses_late,
+    }
 
 
 def _refused(offer: Offer, reason: str) -> str:
     return f"{offer.place} refused: {reason}"
-
-
-def _attempt(offer: Offer | None, **what: Any) -> Attempt:
-    if offer is None:
-        return Attempt(place="", instance_type="", **what)
-    return Attempt(
-        place=offer.place, instance_type=offer.instance_type, spot=offer.spot, price=offer.price, **what
-    )
-
-
-def called_invalid(cluster: Cluster) -> bool:
-    """The provider called the request itself wrong: asking again changes nothing."""
-    return bool(cluster.attempts) and cluster.attempts[-1].outcome == InvalidRequestError.default_code
-
-
-def _launching(cluster: Cluster) -> bool:
-    return cluster.wanted is Wanted.UP and cluster.status is ClusterStatus.INIT
 
 
 def _intent(world: World, cluster: Cluster, offer: Offer) -> Intent:
@@ -367,7 +319,7 @@ def _expect_nodes(world: World, cluster: Cluster, intent: Intent) -> str:
         save(world, node)
 
     def change(current: Cluster) -> Cluster | None:
-        if not _launching(current) or current.attempt != intent.attempt:
+        if not is_launching(current) or current.attempt != intent.attempt:
             return None
         return current.changed(
             offer=intent.offer,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from stix.application.create_machines import refuse_attempt
+from typing import Any
+
+from stix.application.attempts import refuse_attempt
 from stix.application.end_machines import end_intent, machines_of, open_intents
 from stix.application.jobs import end_job
 from stix.application.join_nodes import fail_waiting
@@ -14,6 +16,7 @@ from stix.application.race import drop_lost_rivals, end_rivals
 from stix.application.records import (
     child_records,
     cluster_key,
+    get_cluster,
     heartbeat_key,
     node_key,
     unfinished,
@@ -21,12 +24,12 @@ from stix.application.records import (
 )
 from stix.application.world import World
 from stix.model.cluster import Cluster, Node
-from stix.model.errors import UnavailableError
+from stix.model.errors import StixError, UnavailableError
 from stix.model.job import Job
 from stix.model.status import ClusterStatus, JobStatus, NodeStatus, OperationStatus, Wanted
 from stix.ports.compute import Machine, MachineState
 
-__all__ = ["all_running", "look_at_boot", "record_health", "replace_lost"]
+__all__ = ["NodeLostError", "all_running", "look", "look_at_boot", "record_health", "replace_lost"]
 
 _GONE = (MachineState.TERMINATING, MachineState.TERMINATED)
 
@@ -69,14 +72,34 @@ def replace_lost(world: World, cluster: Cluster) -> None:
     update(world, Cluster, key, lambda current: None if current.ended else current.changed(due_at=soon))
 
 
+class NodeLostError(StixError):
+    """A machine that was accepted will never boot. State machines know it by this name."""
+
+
 def look_at_boot(world: World, cluster: Cluster) -> None:
     """Machines that were accepted boot: where the provider says that one never will, the run that waits for
     its node hears of it now, undoes the attempt and tries the next offer."""
     if cluster.racing:
         (end_rivals if cluster.raced else drop_lost_rivals)(world, cluster)
+    why = _will_not_boot(world, cluster)
+    if why:
+        fail_waiting(world, cluster, why)
+
+
+def look(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
+    """Soon after a cloud that refuses late has accepted. Raises ``NodeLostError`` where it has refused."""
+    cluster = get_cluster(world, workspace, cluster_id)
+    if cluster.wanted is not Wanted.UP or cluster.status is not ClusterStatus.INIT:
+        return {"outcome": "MOVED"}
+    why = _will_not_boot(world, cluster)
+    if why:
+        raise NodeLostError(why)
+    return {"outcome": "BOOTS"}
+
+
+def _will_not_boot(world: World, cluster: Cluster) -> str:
     gone = [machine for machine in _machines(world, cluster) if machine.state in _GONE]
-    if gone:
-        fail_waiting(world, cluster, f"{gone[0].id} is {gone[0].state}. {gone[0].reason}".rstrip())
+    return f"{gone[0].id} is {gone[0].state}. {gone[0].reason}".rstrip() if gone else ""
 
 
 def _machines(world: World, cluster: Cluster) -> list[Machine]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stix.application.create_machines import called_invalid, refuse_attempt
+from stix.application.attempts import called_invalid, refuse_attempt
 from stix.application.end_machines import end_intent, unended_intents
 from stix.application.late_refusals import note_refusal
 from stix.application.offering_health import record_failure

@@ -1,0 +1,81 @@
+"""The attempts of a launch, as its cluster keeps them for people and for the next attempt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stix.application.operations import note_writes, topic
+from stix.application.records import cluster_key, intent_key, load, update
+from stix.application.world import World
+from stix.model.cluster import Attempt, Cluster, Intent
+from stix.model.errors import InvalidRequestError
+from stix.model.offer import Offer
+from stix.model.status import ClusterStatus, Wanted
+from stix.ports.state_store import Write
+
+__all__ = ["MAX_KEPT_ATTEMPTS", "attempt_at", "called_invalid", "is_launching", "refuse_attempt"]
+
+MAX_KEPT_ATTEMPTS = 100
+
+
+def refuse_attempt(
+    world: World,
+    cluster: Cluster,
+    outcome: str,
+    reason: str,
+    line: str,
+    *,
+    also: tuple[Write, ...] = (),
+) -> bool:
+    """Remember the attempt, move the cursor to the next offer and say ``line`` to whoever waits; once per
+    attempt. ``also`` is written in the same transaction; False where there was nothing to do, nor written."""
+    now = world.clock.now()
+    moved: list[bool] = []
+
+    def change(current: Cluster) -> Cluster | None:
+        moved[:] = [current.attempt == cluster.attempt]
+        if not moved[0]:
+            return None
+        offer, since = current.offer, now
+        intent_item = world.store.get(intent_key(cluster.workspace, cluster.id, cluster.attempt))
+        if intent_item is not None:
+            intent = load(Intent, intent_item)
+            offer, since = intent.offer, intent.created_at
+        attempt = attempt_at(offer, at=now, outcome=str(outcome), reason=reason, seconds=now - since)
+        return current.changed(
+            attempt=current.attempt + 1,
+            cursor=current.cursor + 1,
+            attempts=(*current.attempts, attempt)[-MAX_KEPT_ATTEMPTS:],
+            offer=None,
+            reason=f"{attempt.place}: {reason}",
+            join_task_token="",
+        )
+
+    key = cluster_key(cluster.workspace, cluster.id)
+    operation = cluster.operation_id
+
+    def together() -> list[Write]:
+        return [*also, *note_writes(world, cluster.workspace, operation, line)]
+
+    update(world, Cluster, key, change, also=together)
+    world.wake.wake(topic(operation))
+    return moved == [True]
+
+
+def attempt_at(offer: Offer | None, **what: Any) -> Attempt:
+    """An attempt at an offer, with the attempt's own fields."""
+    if offer is None:
+        return Attempt(place="", instance_type="", **what)
+    return Attempt(
+        place=offer.place, instance_type=offer.instance_type, spot=offer.spot, price=offer.price, **what
+    )
+
+
+def called_invalid(cluster: Cluster) -> bool:
+    """The provider called the request itself wrong: asking again changes nothing."""
+    return bool(cluster.attempts) and cluster.attempts[-1].outcome == InvalidRequestError.default_code
+
+
+def is_launching(cluster: Cluster) -> bool:
+    """Whether machines are still to be made for it."""
+    return cluster.wanted is Wanted.UP and cluster.status is ClusterStatus.INIT
