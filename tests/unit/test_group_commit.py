@@ -39,7 +39,7 @@ def _behind_one_another(group: GroupCommit, groups: Groups, count: int) -> dict[
     def ask(number: int) -> None:
         try:
             ends[number] = group.do(lambda resource: (resource, number))
-        except Exception as exc:  # noqa: BLE001 - looked at by the test
+        except Exception as exc:
             ends[number] = exc
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(count)]

@@ -15,7 +15,6 @@ from stix.sdk.errors import IncompatibleError, LinkExpiredError, SdkError, Unrea
 from stix.sdk.follow import follow_operation
 from tests.unit.scripted_api import URL, ScriptedApi, cluster, error, job, operation
 
-
 SHAPES = (v1, v1_access, v1_admin, v1_reports)
 
 

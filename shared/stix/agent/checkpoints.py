@@ -2,7 +2,7 @@
 
 Files are stored in chunks under the hash of their content, so that only what changed is sent. A manifest
 names the files of one checkpoint; it counts once the control plane has taken it. A program should write a
-file under another name and rename it: one that changes while it is read is left as the last checkpoint had it.
+file under another name and rename it: one that changes while it is read is left as it last was.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ class Cluster(Record):
     was asked all the same; ``busy_since``: since when it waits for the outcome of others. ``boot_until``: by
     when the nodes must have joined. ``join_task_token``: the state machine task that waits for the last node;
     ``failures``: runs in a row that ended badly. ``race``: how many offers are asked at once; ``racing``:
-    machines of others may exist beside its own, ``raced``: one of them took over. ``owner``: the managed job it was made for, empty where a
-    person made it.
+    machines of others may exist beside its own, ``raced``: one of them took over. ``owner``: the managed job
+    it was made for, empty where a person made it.
     """
 
     kind: ClassVar[str] = "cluster"

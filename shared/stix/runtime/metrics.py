@@ -21,8 +21,8 @@ def namespace(deployment: str) -> str:
 
 
 def write_seconds(world: World, name: str, seconds: float) -> None:
-    """One value. Call it only where there is something to say: a metric is billed for each hour in which it is
-    written. Nothing is written where no CloudWatch reads the log."""
+    """One value. Call it only where there is something to say: a metric is billed for each hour in which it
+    is written. Nothing is written where no CloudWatch reads the log."""
     if world.runtime != "aws":
         return
     metric = {
