@@ -234,6 +234,14 @@ def test_endpoints_are_at_the_private_address_when_there_is_no_public_one(plane,
     assert endpoints(plane.world, ANN, "train")["endpoints"][0]["host"] == "10.0.0.0"
 
 
+def test_ports_that_are_not_the_machines_own_are_found_by_their_clouds_command(plane, cluster):
+    facts = replace(FAKE_FACTS, opens_ports=True, find_ports=lambda token: f"find {token}")
+    world = replace(plane.world, clouds={"fake": facts})
+    found = endpoints(world, ANN, "train")
+    assert found["endpoints"] == []
+    assert f"`find {plane.intents(cluster)[-1].token}`" in found["reason"]
+
+
 def test_cluster_without_ports_says_why_there_are_no_endpoints(plane):
     plane.bring_up("plain")
     assert endpoints(plane.world, ANN, "plain") == {

@@ -19,7 +19,7 @@ def with_keys(text: str, mark: str, keys: List[Json]) -> str:
 
 
 def write_keys(path: str, mark: str, keys: List[Json]) -> None:
-    """Changes the file at ``path`` where it must; made, with its folder, where it is absent. Raises OSError."""
+    """Changes the file at ``path`` where it must; made with its folder if it is absent. Raises OSError."""
     path = os.path.realpath(path)
     before, mode, owner = _read(path)
     after = with_keys(before, mark, keys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from stix.application.end_machines import open_intents
 from stix.application.records import load, node_key
 from stix.application.ssh_access import up_cluster
 from stix.application.tokens import UserPrincipal
@@ -23,6 +24,11 @@ def endpoints(world: World, who: UserPrincipal, name: str) -> dict[str, Any]:
     cluster = up_cluster(world, who, name)
     if not cluster.ports:
         return {"endpoints": [], "reason": "its task opened none: name them under resources.ports"}
+    facts = None if cluster.offer is None else world.clouds.get(cluster.offer.cloud)
+    for intent in open_intents(world, cluster):
+        command = "" if facts is None else facts.find_ports(intent.token)
+        if command:
+            return {"endpoints": [], "reason": f"they are at an address that `{command}` shows"}
     item = world.store.get(node_key(cluster.workspace, cluster.id, 0))
     node = None if item is None else load(Node, item)
     host = "" if node is None else node.public_address or node.address

@@ -114,7 +114,7 @@ def _print_endpoints(
             )
             raise SdkError(
                 "not_open",
-                f"Port {port} of cluster {name} is not open: {reason}.",
+                f"There is no endpoint for port {port} of cluster {name}: {reason}.",
                 f"`stix ssh {name} -N -L {port}:localhost:{port}` brings any port of it to this machine.",
             )
         if not shown:

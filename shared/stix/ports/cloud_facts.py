@@ -23,6 +23,8 @@ class CloudFacts:
         extra: what to install for its SDK, ``stix-cloud[<extra>]``; empty for none.
         stops: machines can be stopped and started again; ``stops_spot``: spot machines too.
         opens_ports: ``resources.ports`` can be had.
+        find_ports: from a gang's token, the command that shows where its ports are; empty where they are the
+            machines' own.
         discovers: offers come from looking (``DiscoversOffers``), not from the catalog.
         refuses_late: a creation that it accepted may still find no capacity; its machines say so then.
         brings_agent: the provider puts the agent on the machine itself.
@@ -39,6 +41,7 @@ class CloudFacts:
     stops: bool = False
     stops_spot: bool = False
     opens_ports: bool = False
+    find_ports: Callable[[str], str] = lambda token: ""
     discovers: bool = False
     refuses_late: bool = False
     brings_agent: bool = False
