@@ -107,3 +107,25 @@ def test_aws_is_refused_with_the_way_out_when_its_machines_cannot_call(
         assert "stix deploy" in refused.stderr
     finally:
         home.finish()
+
+
+def test_one_gang_is_left_when_two_places_were_raced(cloud: EmbeddedHome, ec2: AwsServer) -> None:
+    done = cloud.stix(
+        "launch", "-y", "-c", "fast", "--infra", "aws", "--cpus", "2", "--race", "2", "echo ran"
+    )
+    assert "Job 1 SUCCEEDED." in done.stderr
+    assert len(ec2.machines) == 2
+    # The other one powers itself off as soon as its agent hears that it came second.
+    await_that("one machine is left", lambda: sum(host.on for host in ec2.machines.values()) == 1)
+    assert cloud.stix("exec", "fast", "echo still there").stdout == "still there\n"
+    cloud.stix("down", "-y", "fast")
+    assert not any(host.on for host in ec2.machines.values())
+    await_that("everything is released", lambda: _templates(ec2) == [])
+    lines = json.loads(cloud.stix("cost-report", "-o", "json").stdout)["lines"]
+    assert len(lines) == 2
+    assert all(line["ended_at"] is not None for line in lines)
+
+
+def _templates(ec2: AwsServer) -> list[str]:
+    found = ec2.client("ec2", "us-east-1").describe_launch_templates()["LaunchTemplates"]
+    return [template["LaunchTemplateName"] for template in found]
