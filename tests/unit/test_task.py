@@ -258,6 +258,25 @@ FORMS = [
             }
         },
     ),
+    (
+        "service: {readiness_probe: /, load_balancing_policy: Sticky, replica_policy: {min_replicas: 0, "
+        "max_replicas: 4, target_latency_p95: 1.5, target_queue_length: 8, custom_metric: {name: busy_slots, "
+        "target: 3, path: /metrics}, schedule: [{cron: 0 8 * * mon-fri, min_replicas: 2, timezone: utc}]}}",
+        {
+            "service": {
+                "readiness_probe": "/",
+                "replica_policy": {
+                    "min_replicas": 0,
+                    "max_replicas": 4,
+                    "target_queue_length": 8,
+                    "target_latency_p95": 1.5,
+                    "custom_metric": {"name": "busy_slots", "target": 3},
+                    "schedule": [{"cron": "0 8 * * mon-fri", "min_replicas": 2}],
+                },
+                "load_balancing_policy": "sticky",
+            }
+        },
+    ),
     ("pool: {workers: 0}", {"pool": {"workers": 0}}),
     ("service: {workers: 3}", {"pool": {"workers": 3}}),
     ("service: {pool: {workers: 3}}", {"pool": {"workers": 3}}),

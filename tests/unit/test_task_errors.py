@@ -211,6 +211,46 @@ BAD = [
         3,
         "go together",
     ),
+    (
+        "service:\n  readiness_probe: /\n  replica_policy: {min_replicas: 1, target_latency_p95: 2}",
+        "service.replica_policy.target_latency_p95",
+        3,
+        "Add max_replicas",
+    ),
+    (
+        "service:\n  readiness_probe: /\n  load_balancing_policy: weighted",
+        "service.load_balancing_policy",
+        3,
+        "go together",
+    ),
+    (
+        "service:\n  readiness_probe: /\n  replica_policy:\n    min_replicas: 0\n"
+        "    schedule: [{cron: 0 8 * *, min_replicas: 1}]",
+        "service.replica_policy.schedule[0].cron",
+        5,
+        "has 4 fields, and cron has 5",
+    ),
+    (
+        "service:\n  readiness_probe: /\n  replica_policy:\n    min_replicas: 0\n"
+        "    schedule: [{cron: 0 8 * * mon-fri, min_replicas: 1, timezone: Mars}]",
+        "service.replica_policy.schedule[0].timezone",
+        5,
+        '"Europe/Berlin"',
+    ),
+    (
+        "service:\n  readiness_probe: /\n  replica_policy:\n    min_replicas: 0\n"
+        "    schedule: [{cron: '@daily', min_replicas: 3, max_replicas: 1}]",
+        "service.replica_policy.schedule[0].max_replicas",
+        5,
+        "1 is below min_replicas, 3",
+    ),
+    (
+        "service:\n  readiness_probe: /\n  replica_policy:\n    min_replicas: 0\n    max_replicas: 2\n"
+        "    custom_metric: {name: 1x, target: 3}",
+        "service.replica_policy.custom_metric.name",
+        6,
+        "as Prometheus has them",
+    ),
     ("service: {readiness_probe: /, tls: {keyfile: k}}", "service.tls", 1, 'needs "certfile"'),
     ("service: {readiness_probe: /}\npool: {workers: 1}", "pool", 2, "not both"),
     ("pool: {}", "pool", 1, "its size is not given"),

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from stix.model.accelerators import parse_accelerator
+from stix.model.cron import Cron, parse_cron, parse_timezone
 from stix.model.plain import given_fields
-from stix.model.problems import Problem, refuse, refuse_all, shown
-from stix.model.shapes import Parser, choice, flag, free_mapping, mapping, named, number, text, whole
+from stix.model.problems import FieldPath, Problem, refuse, refuse_all, shown
+from stix.model.shapes import Parser, choice, each, flag, free_mapping, mapping, named, number, text, whole
 
-__all__ = ["Pool", "ReadinessProbe", "ReplicaPolicy", "Service", "Tls", "parse_pool", "parse_service"]
+__all__ = [
+    "CustomMetric",
+    "Pool",
+    "ReadinessProbe",
+    "ReplicaPolicy",
+    "ScheduledReplicas",
+    "Service",
+    "Tls",
+    "parse_pool",
+    "parse_service",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +44,55 @@ class ReadinessProbe:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplicaPolicy:
-    """How many replicas: ``min_replicas``, or more up to ``max_replicas`` as requests per second ask for.
+class ScheduledReplicas:
+    """From the moments of ``cron`` on, until another entry's moment: other bounds."""
 
-    ``target_qps_per_replica`` is one number, or one for each accelerator (``A100:1``).
+    cron: Cron
+    min_replicas: int
+    max_replicas: int | None = None
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class CustomMetric:
+    """A metric that replicas show at ``path`` in Prometheus' text format: its sum over all of them is to be
+    ``target`` for each."""
+
+    name: str
+    target: float
+    path: str = "/metrics"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaPolicy:
+    """How many replicas: ``min_replicas``, or more up to ``max_replicas`` as the targets ask for.
+
+    ``target_qps_per_replica`` is requests per second, one number or one for each accelerator (``A100:1``);
+    ``target_queue_length`` requests in progress or waiting for each replica; ``target_latency_p95`` seconds.
+    Of several targets the one that asks for most replicas counts.
     """
 
     min_replicas: int
     max_replicas: int | None = None
     num_overprovision: int | None = None
     target_qps_per_replica: float | Mapping[str, float] | None = None
+    target_queue_length: float | None = None
+    target_latency_p95: float | None = None
+    custom_metric: CustomMetric | None = None
+    schedule: tuple[ScheduledReplicas, ...] = ()
     upscale_delay_seconds: float = 300
     downscale_delay_seconds: float = 1200
     base_ondemand_fallback_replicas: int | None = None
     dynamic_ondemand_fallback: bool | None = None
     spot_placer: str | None = None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The fields that are given and say how many replicas there are to be."""
+        return tuple(name for name in _TARGETS if getattr(self, name) is not None)
+
+
+_TARGETS = ("target_qps_per_replica", "target_queue_length", "target_latency_p95", "custom_metric")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +140,9 @@ class Pool:
         return given_fields(self)
 
 
-def _probe_path(value: Any) -> str:
+def _path(value: Any) -> str:
     hint = "Write a path of the service, such as /health."
-    path = str(text("a path to probe", hint)(value))
+    path = str(text("a path", hint)(value))
     if not path.startswith("/"):
         raise refuse(f"{shown(path)} does not begin with a slash.", hint, value=path)
     return path
@@ -112,7 +158,7 @@ _seconds = number(0, unit="seconds")
 _PROBE = mapping(
     "readiness_probe",
     {
-        "path": _probe_path,
+        "path": _path,
         "initial_delay_seconds": _seconds,
         "timeout_seconds": number(above=True, unit="seconds"),
         "endpoint_probe_interval_seconds": number(above=True, unit="seconds"),
@@ -126,7 +172,7 @@ _PROBE = mapping(
 
 def _probe(value: Any) -> ReadinessProbe:
     if isinstance(value, str):
-        return ReadinessProbe(_probe_path(value))
+        return ReadinessProbe(_path(value))
     return ReadinessProbe(**_PROBE(value))
 
 
@@ -144,6 +190,31 @@ def _accelerator_key(value: str) -> str:
     return str(one) if ":" in value else one.label
 
 
+_SCHEDULED = mapping(
+    "a schedule's entry",
+    {
+        "cron": parse_cron,
+        "min_replicas": whole(0),
+        "max_replicas": whole(0),
+        "timezone": parse_timezone,
+    },
+    required=("cron", "min_replicas"),
+)
+_METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
+
+
+def _metric_name(value: Any) -> str:
+    if not isinstance(value, str) or not _METRIC_NAME.fullmatch(value) or len(value) > 200:
+        hint = "Write a name as Prometheus has them: letters, digits, _ and :, no digit first."
+        raise refuse(f"{shown(value)} is not the name of a metric.", hint, value=value)
+    return value
+
+
+_CUSTOM_METRIC = mapping(
+    "custom_metric",
+    {"name": _metric_name, "target": number(above=True), "path": _path},
+    required=("name", "target"),
+)
 _POLICY = mapping(
     "replica_policy",
     {
@@ -151,6 +222,10 @@ _POLICY = mapping(
         "max_replicas": whole(0),
         "num_overprovision": whole(0),
         "target_qps_per_replica": _qps_by_accelerator,
+        "target_queue_length": number(above=True),
+        "target_latency_p95": number(above=True, unit="seconds"),
+        "custom_metric": lambda value: CustomMetric(**_CUSTOM_METRIC(value)),
+        "schedule": each(lambda value: ScheduledReplicas(**_SCHEDULED(value)), "entries", least=1, most=100),
         "upscale_delay_seconds": _seconds,
         "downscale_delay_seconds": _seconds,
         "base_ondemand_fallback_replicas": whole(0),
@@ -163,25 +238,35 @@ _POLICY = mapping(
 
 def _policy(value: Any) -> ReplicaPolicy:
     policy = ReplicaPolicy(**_POLICY(value))
-    least, most, qps = policy.min_replicas, policy.max_replicas, policy.target_qps_per_replica
-    problems = []
-    if most is not None and most < least:
-        text = f"{most} is below min_replicas, {least}."
-        problems.append(Problem(("max_replicas",), text, f"Write {least} or more.", shown(most)))
-    elif most is not None and most > least and qps is None:
-        text = "between min_replicas and max_replicas, nothing says how many there are to be."
-        problems.append(Problem((), text, "Add target_qps_per_replica:, or write replicas: alone."))
-    if qps is not None and most is None:
+    problems = _bounds((), policy, policy.targets)
+    for index, entry in enumerate(policy.schedule):
+        problems += _bounds(("schedule", index), entry, policy.targets)
+    if policy.targets and policy.max_replicas is None:
         text = "without max_replicas, nothing bounds the number of replicas."
-        problems.append(Problem(("target_qps_per_replica",), text, "Add max_replicas:."))
+        problems.append(Problem((policy.targets[0],), text, "Add max_replicas:."))
     if problems:
         raise refuse_all(problems)
     return policy
 
 
+def _bounds(
+    path: FieldPath, given: ReplicaPolicy | ScheduledReplicas, targets: tuple[str, ...]
+) -> list[Problem]:
+    least, most = given.min_replicas, given.max_replicas
+    if most is not None and most < least:
+        text = f"{most} is below min_replicas, {least}."
+        return [Problem((*path, "max_replicas"), text, f"Write {least} or more.", shown(most))]
+    if most is not None and most > least and not targets:
+        text = "between min_replicas and max_replicas, nothing says how many there are to be."
+        hint = "Add target_qps_per_replica: or another target, or leave out max_replicas."
+        return [Problem(path, text, hint)]
+    return []
+
+
 _TLS_FILE: Parser = text("the path of a file")
 _tls = mapping("tls", {"keyfile": _TLS_FILE, "certfile": _TLS_FILE}, required=("keyfile", "certfile"))
-_BALANCERS = ("round_robin", "least_load", "instance_aware_least_load")
+_BALANCERS = ("round_robin", "least_load", "instance_aware_least_load", "weighted", "sticky")
+_BY_ACCELERATOR = ("instance_aware_least_load", "weighted")
 _SERVICE = mapping(
     "the service",
     {
@@ -214,12 +299,13 @@ def parse_service(value: Any) -> Service | None:
         fields |= fields.pop("load_balancer")
     service = Service(**fields)
     by_accelerator = isinstance(service.replica_policy.target_qps_per_replica, Mapping)
-    aware = service.load_balancing_policy == "instance_aware_least_load"
-    if by_accelerator != aware:
-        text = "target_qps_per_replica by accelerator and instance_aware_least_load go together."
+    if by_accelerator != (service.load_balancing_policy in _BY_ACCELERATOR):
+        text = "target_qps_per_replica by accelerator and instance_aware_least_load or weighted go together."
         hint = "Write target_qps_per_replica as {A100: 5, ...}, or load_balancing_policy: least_load."
         if by_accelerator:
-            hint = "Write load_balancing_policy: instance_aware_least_load, or one number for all."
+            hint = (
+                "Write load_balancing_policy: instance_aware_least_load or weighted, or one number for all."
+            )
         raise refuse_all([Problem(("load_balancing_policy",), text, hint)])
     return service
 

@@ -11,6 +11,7 @@ __all__ = [
     "ManagedJobStatus",
     "NodeStatus",
     "OperationStatus",
+    "ReplicaStatus",
     "Wanted",
 ]
 
@@ -102,6 +103,28 @@ class OperationStatus(StrEnum):
     @property
     def terminal(self) -> bool:
         return self in (OperationStatus.SUCCEEDED, OperationStatus.FAILED, OperationStatus.CANCELLED)
+
+
+class ReplicaStatus(StrEnum):
+    """Of one replica of a service."""
+
+    PENDING = "PENDING"
+    PROVISIONING = "PROVISIONING"
+    STARTING = "STARTING"
+    READY = "READY"
+    NOT_READY = "NOT_READY"
+    SHUTTING_DOWN = "SHUTTING_DOWN"
+    FAILED = "FAILED"
+    FAILED_INITIAL_DELAY = "FAILED_INITIAL_DELAY"
+    FAILED_PROBING = "FAILED_PROBING"
+    FAILED_PROVISION = "FAILED_PROVISION"
+    FAILED_CLEANUP = "FAILED_CLEANUP"
+    PREEMPTED = "PREEMPTED"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def failed(self) -> bool:
+        return self.value.startswith("FAILED")
 
 
 class IntentStatus(StrEnum):
