@@ -183,6 +183,29 @@ def test_lost_spot_machine_is_noticed_and_ends_its_job(account: Account, person:
     person.stix("down", "-y", "cheap")
 
 
+def test_managed_job_goes_on_in_another_zone_when_ec2_takes_its_machine(
+    account: Account, person: EmbeddedHome
+) -> None:
+    """By the rule on EC2's events, the deployed function ``recover`` and the deployed machine ``job``."""
+    person.stix("jobs", "launch", "-y", "-d", "-n", "count", *HERE, "--use-spot", "sleep 15; echo whole")
+
+    def job() -> dict[str, Any]:
+        return dict(json.loads(person.stix("jobs", "queue", "-o", "json").stdout)["jobs"][0])
+
+    await_that("the job runs", lambda: job()["status"] == "RUNNING", every=0.5)
+    [machine] = instances(account)
+    before = job()["tasks"][0]["place"]
+    outcomes = account.interrupt_spot(machine)
+    assert [json.loads(outcome.payload)["outcome"] for outcome in outcomes] == ["NOTICED"]
+    await_that("it runs again", lambda: job()["status"] == "RUNNING" and job()["recoveries"], every=0.5)
+    assert job()["tasks"][0]["place"] != before
+    # What is left of the first cluster goes once its notice has passed.
+    account.pass_time(180)
+    assert "SUCCEEDED after 1 recovery" in person.stix("jobs", "wait", "1").stderr
+    assert person.stix("jobs", "logs", "1", "--no-follow").stdout == "whole\n"
+    await_that("no machine is left", lambda: instances(account) == [], every=0.5)
+
+
 def test_nothing_is_left_when_every_cluster_is_down(account: Account, person: EmbeddedHome) -> None:
     assert instances(account) == []
     assert account.client("ec2").describe_launch_templates()["LaunchTemplates"] == []
