@@ -204,6 +204,21 @@ def test_client_ends_with_an_error_when_the_agent_dies(office: Office) -> None:
         office.network.plug("user", plugged=True)
 
 
+def test_session_goes_on_when_the_control_plane_starts_anew(office: Office) -> None:
+    office.network.plug("user", plugged=False)
+    try:
+        office.run(STIX, "ssh", "dev", "--node", "1", "true")
+        client = office.begin("ssh", "dev-worker1", "for i in $(seq 8); do echo $i; sleep 1; done")
+        assert client.stdout is not None
+        assert client.stdout.readline() == "1\n"
+        office.stix.stix("api", "stop")
+        office.stix.stix("api", "start", "--port", str(office.port))
+        said, complaints = client.communicate(timeout=60)
+        assert (client.returncode, said.split()) == (0, list("2345678")), complaints
+    finally:
+        office.network.plug("user", plugged=True)
+
+
 def test_every_way_that_was_tried_is_named_when_none_leads_there(office: Office) -> None:
     office.network.plug("user", plugged=False)
     try:
