@@ -70,6 +70,10 @@ def _actions(counted: Counted) -> str:
         (f"the same with a client that looks every second for {_WAIT_SECONDS} s", _micro(waiting.cost)),
         ("each further node of it", _micro(counted.launch_more.cost)),
         ("job, from `stix exec` to its last log chunk", _micro(counted.job.cost)),
+        (
+            "day of a managed job on one node, with its launch and end",
+            _micro(counted.managed_day.cost + 24 * wake),
+        ),
         ("hour of an idle cluster of one node, wake channel included", _micro(counted.hour.cost + wake)),
         ("each further node of it", _micro(counted.hour_more.cost + wake)),
         ("look at all machines of one region, every 10 minutes while it is used", _micro(counted.place.cost)),
@@ -131,6 +135,7 @@ def _counts(counted: Counted) -> str:
         ("launch of one node", counted.launch),
         ("each further node", counted.launch_more),
         ("job", counted.job),
+        ("day of a managed job", counted.managed_day),
         ("idle hour of one node", counted.hour),
         ("each further node", counted.hour_more),
         ("look at a region", counted.place),

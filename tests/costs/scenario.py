@@ -9,7 +9,7 @@ from pathlib import Path
 
 from infra.usage import Usage
 from stix.application.world import Limits
-from tests.costs.deployment import counted_deployment
+from tests.costs.deployment import Deployment, counted_deployment
 
 _HALF_HOUR = 1800
 """Holds each of the periods at which nodes report and ask and sweeps look at them."""
@@ -21,7 +21,8 @@ _REQUESTS = 20
 @dataclass(frozen=True)
 class Counted:
     """``_more``: what each further node of the same cluster adds. ``hour``: idle, and without its ``place``,
-    which is one look at all machines of a place. ``sweep``: one that finds nothing."""
+    which is one look at all machines of a place. ``sweep``: one that finds nothing.
+    ``managed_day``: of a managed job on one node, from its submission to its cluster's end."""
 
     launch: Usage
     launch_more: Usage
@@ -29,6 +30,7 @@ class Counted:
     hour: Usage
     hour_more: Usage
     job: Usage
+    managed_day: Usage
     down: Usage
     down_more: Usage
     sweep: Usage
@@ -49,6 +51,7 @@ def count(memory_mib: Mapping[str, int]) -> Counted:
         hour=one.hour,
         hour_more=more("hour"),
         job=one.job,
+        managed_day=_managed_day(memory_mib, one.sweep, one.place),
         down=one.down,
         down_more=more("down"),
         sweep=one.sweep,
@@ -153,3 +156,48 @@ class _Life:
                 return
             deployment.pass_time(30)
         raise RuntimeError("the cluster does not end")
+
+
+def _managed_day(memory_mib: Mapping[str, int], sweep: Usage, place: Usage) -> Usage:
+    """An hour of it is counted, with a sweep every ten minutes, which is how often anything of it is due."""
+    with tempfile.TemporaryDirectory() as folder, counted_deployment(Path(folder), memory_mib) as deployment:
+        deployment.request("POST", "/v1/jobs", {"tasks": [{"task": {"name": "train", "run": "true"}}]})
+        _go_on(deployment)
+        gang = deployment.plane.compute.requests[-1]
+        [machine_id] = deployment.plane.compute.gangs[gang.token]
+        join = {"machine_id": machine_id, "address": "10.0.0.1", "peer_port": 7000, "facts": {"cpus": 8}}
+        head = deployment.request("POST", "/agent/v1/join", join, token=gang.join_token)["node_token"]
+        _go_on(deployment)
+
+        def report(*jobs: dict[str, object]) -> None:
+            deployment.request("POST", "/agent/v1/report", {"jobs": jobs}, token=head)
+            deployment.run()
+
+        deployment.request("POST", "/agent/v1/commands", {"after": 0}, token=head)
+        report({"id": 1, "status": "RUNNING"})
+        begun = deployment.meter.reading()
+        for minute in range(1, 61):
+            deployment.pass_time(60)
+            if minute * 60 % Limits().report_seconds == 0:
+                report()
+            if minute * 60 % Limits().woken_poll_seconds == 0:
+                deployment.request("POST", "/agent/v1/commands", {"after": 1}, token=head)
+                deployment.invoke("monitor", {"action": "sweep"})
+                deployment.run()
+        hour = deployment.meter.reading() - begun - (sweep + place).times(6)
+        ended = deployment.meter.reading()
+        report({"id": 1, "status": "SUCCEEDED"})
+        _go_on(deployment)
+        [job] = deployment.request("GET", "/v1/jobs")["jobs"]
+        if job["status"] != "SUCCEEDED":
+            raise RuntimeError(f"the managed job is {job['status']}: {job}")
+        return begun + hour.times(24) + deployment.meter.reading() - ended
+
+
+def _go_on(deployment: Deployment) -> None:
+    """State machines, and what falls due within two minutes."""
+    for _ in range(4):
+        deployment.run()
+        deployment.pass_time(30)
+    deployment.invoke("monitor", {"action": "sweep"})
+    deployment.run()
