@@ -209,9 +209,10 @@ def test_end_gives_up_when_the_other_one_vanishes(relay, monkeypatch):
     words = '{"type":"tunnel","n":"x","a":0}'
     headers = {"Authorization": f"Bearer {relay.node_token}"}
     with open_websocket(socket_url(relay.url, url), additional_headers=headers) as node:
-        node.send(words)
         while '"a"' not in node.recv(timeout=30):
             continue
+        # The person's end is there now, and hears this before the end of the connection.
+        node.send(words)
     assert person.join() == "the other side is silent"
 
 
