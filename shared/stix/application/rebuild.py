@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stix.application.jobs import counter_key
 from stix.application.ledger import open_entry
 from stix.application.machine_tags import TaggedGang, read_tags
 from stix.application.places import place_of, used_places
@@ -17,13 +18,14 @@ from stix.model.cluster import Cluster, Intent, Lifetime, Node
 from stix.model.errors import InvalidInputError
 from stix.model.status import ClusterStatus, IntentStatus, NodeStatus, Wanted
 from stix.ports.compute import Machine, MachineState, Place
-from stix.ports.state_store import VersionConflictError
+from stix.ports.state_store import Item, Put, VersionConflictError
 from stix.ports.surroundings import Event
 
 __all__ = ["adopt_place", "guard_view", "start_rebuild"]
 
 _WAITING = -1
 _SOON_SECONDS = 5.0
+_JOBS_FROM = 100_000
 
 
 def start_rebuild(world: World, who: UserPrincipal, extra: Sequence[str]) -> dict[str, Any]:
@@ -156,10 +158,13 @@ def _adopt(world: World, gang: Sequence[tuple[TaggedGang, Machine]]) -> str:
         )
         for rank, machine in enumerate(machines)
     ]
+    # What its head was told is forgotten here: neither a job's id nor a command's number may come again.
+    counts = {"job": _JOBS_FROM, "seq": int(now)}
+    counter = Put(Item(counter_key(story.workspace, story.cluster_id), counts), unconditional=True)
     pointer = name_held_by(world, story.workspace, found.name, found.id)
     nodes_put = [put(node, unconditional=True) for node in nodes]
     try:
-        world.store.transact([put(found), put(intent), pointer, *nodes_put])
+        world.store.transact([put(found), put(intent), pointer, counter, *nodes_put])
     except VersionConflictError:
         return ""  # another run of this step wrote it
     open_entry(world, found, intent)
