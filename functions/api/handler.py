@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.api import access, clusters, jobs, managed_jobs, service
-from stix.runtime.http import new_resolver
+from stix.runtime.http import ResolverOfEachThread
 
 logger = Logger(service="api")
-app = new_resolver(logger)
-clusters.add_routes(app)
-access.add_routes(app)
-jobs.add_routes(app)
-managed_jobs.add_routes(app)
-service.add_routes(app)
+
+
+def add_routes(app: APIGatewayHttpResolver) -> None:
+    """All of them; a resolver is made for each thread."""
+    for group in (clusters, access, jobs, managed_jobs, service):
+        group.add_routes(app)
+
+
+app = ResolverOfEachThread(logger, add_routes)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
