@@ -24,7 +24,6 @@ from . import (
     log_volume,
     managed_jobs,
     optimizer,
-    serving,
     simulating,
     spot_replays,
     state_store,
