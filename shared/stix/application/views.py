@@ -39,6 +39,8 @@ __all__ = [
 ]
 
 _PAGE = 100
+_SHORT_PAGE = 250
+"""Of clusters without their nodes."""
 
 
 def list_clusters(
@@ -58,7 +60,8 @@ def list_clusters(
         following = None
     else:
         with cursor_of_request(after):
-            page = world.store.list(workspace, Cluster.kind, live=True, after=after, limit=_PAGE)
+            limit = _PAGE if verbose else _SHORT_PAGE
+            page = world.store.list(workspace, Cluster.kind, live=True, after=after, limit=limit)
         clusters, following = [_listed(item) for item in page.items], page.next
     if verbose:
         return {"clusters": [cluster_view(world, one, verbose=True) for one in clusters], "next": following}
