@@ -7,6 +7,7 @@ functions (``lambda_service``), the state machines' interpreter calls them, API 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from tests.deployed.event_rules import EventRules
 from tests.deployed.fronts import Fronts
 from tests.deployed.interpreter import running_interpreter
 from tests.deployed.lambda_service import LambdaService
+from tests.deployed.permissions import Permissions, role_of, wishes
 from tests.deployed.runtime_api import Outcome
 from tests.deployed.stack import create_stack, stack_name
 from tests.providers.aws.server import ACCOUNT, AwsServer
@@ -53,6 +55,7 @@ class Account(AwsServer):
             wheels=wheels,
             environ={"AWS_ENDPOINT_URL": self.url},
         )
+        self.permissions = Permissions(self.client("iam"))
         self.rules = EventRules(
             self.client,
             self.invoke_as,
@@ -68,7 +71,14 @@ class Account(AwsServer):
         self.stack = stack_name(assembly)
         self.outputs = create_stack(self.client, assembly, account=ACCOUNT, region=REGION)
         apis = read_apis(self.client("apigatewayv2"))
-        self.fronts = Fronts(apis, self.invoke_as, account=ACCOUNT, region=REGION, now=self.computers.now)
+        self.fronts = Fronts(
+            apis,
+            self.invoke_as,
+            self.permissions.allow,
+            account=ACCOUNT,
+            region=REGION,
+            now=self.computers.now,
+        )
         port = self.fronts.start(self.computers.certificate)
         for api in apis:
             self.computers.name(f"{api}.execute-api.{REGION}.amazonaws.com", port)
@@ -105,6 +115,13 @@ class Account(AwsServer):
         self._open.close()
 
     def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        if role := role_of(environ):
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            environ = {**environ, "wsgi.input": io.BytesIO(body)}
+            for wish in wishes(environ, body, account=ACCOUNT, region=REGION):
+                if not self.permissions.allow(role, wish):
+                    start("403 Forbidden", [("Content-Type", "application/json")])
+                    return [json.dumps({"__type": "AccessDeniedException", "message": str(wish)}).encode()]
         if environ.get("HTTP_X_AMZ_TARGET") == "AWSEvents.PutEvents":
             return self._put_events(environ, start)
         if invoked := _INVOKE.fullmatch(environ["PATH_INFO"]):

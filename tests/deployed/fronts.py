@@ -15,6 +15,7 @@ import uvicorn
 from stix.local.asgi import ClientGoneError, Receive, Scope, Send, read_body, read_request, send_answer
 from tests.deployed.api_gateway import Api, InvokeAs
 from tests.deployed.http_front import HttpFront
+from tests.deployed.permissions import Wish
 from tests.deployed.socket_front import SocketFront
 
 __all__ = ["Fronts"]
@@ -26,8 +27,17 @@ class Fronts:
     """Serves from ``start`` on. ``http`` and ``sockets`` are the fronts by their API's id."""
 
     def __init__(
-        self, apis: dict[str, Api], invoke: InvokeAs, *, account: str, region: str, now: Callable[[], float]
+        self,
+        apis: dict[str, Api],
+        invoke: InvokeAs,
+        allow: Callable[[str, Wish], bool],
+        *,
+        account: str,
+        region: str,
+        now: Callable[[], float],
     ) -> None:
+        """``allow``: whether a role's policies grant a wish."""
+        self._allow, self._arn = allow, f"arn:aws:execute-api:{region}:{account}"
         self._executor = ThreadPoolExecutor(64)
         self.http = {
             api.id: HttpFront(api, invoke, account=account, region=region, now=now)
@@ -94,7 +104,9 @@ class Fronts:
             return
         stage, _, connection = unquote(request.path).strip("/").partition("/@connections/")
         assert (bool(stage), request.method) == (True, "POST"), request.path
-        status = await self.sockets[api].post(connection, request.body)
+        role = request.header("x-amz-security-token")
+        wish = ("execute-api:ManageConnections", f"{self._arn}:{api}/{stage}/POST/@connections/{connection}")
+        status = await self.sockets[api].post(connection, request.body) if self._allow(role, wish) else 403
         headers = [("content-type", "application/json")]
         if status == 410:
             headers.append(("x-amzn-errortype", "GoneException"))

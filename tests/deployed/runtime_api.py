@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import queue
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -54,7 +55,7 @@ class Environment:
         self._calls: queue.Queue[_Call] = queue.Queue()
         self._outcomes: queue.Queue[Outcome] = queue.Queue()
         self._ready = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Requests)
+        self._server = _Server(("127.0.0.1", 0), _Requests)
         self._server.environment = self  # type: ignore[attr-defined]
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -146,6 +147,13 @@ class _Call:
 
 
 _END = _Call("", "", b"", 0.0)
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A function that was killed says no goodbye."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Requests(BaseHTTPRequestHandler):

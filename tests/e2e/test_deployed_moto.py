@@ -24,6 +24,7 @@ from stix.catalog.row import CatalogRow
 from stix.local.http_events import HttpRequest
 from tests.deployed.account import REGION, Account
 from tests.deployed.artifacts import difference, is_compiled
+from tests.deployed.permissions import tasks
 from tests.deployed.synthesis import synthesize
 from tests.e2e.embedded import EmbeddedHome, await_that, live_items
 
@@ -204,6 +205,16 @@ def test_managed_job_goes_on_in_another_zone_when_ec2_takes_its_machine(
     assert "SUCCEEDED after 1 recovery" in person.stix("jobs", "wait", "1").stderr
     assert person.stix("jobs", "logs", "1", "--no-follow").stdout == "whole\n"
     await_that("no machine is left", lambda: instances(account) == [], every=0.5)
+
+
+def test_roles_allow_all_that_was_asked_of_aws(account: Account, person: EmbeddedHome) -> None:
+    assert account.permissions.refused == []
+    runs = account.client("stepfunctions")
+    for machine in runs.list_state_machines()["stateMachines"]:
+        told = runs.describe_state_machine(stateMachineArn=machine["stateMachineArn"])
+        role = told["roleArn"].rpartition("/")[2]
+        for function in tasks(told["definition"]):
+            assert account.permissions.allow(role, ("lambda:InvokeFunction", function)), machine["name"]
 
 
 def test_nothing_is_left_when_every_cluster_is_down(account: Account, person: EmbeddedHome) -> None:
