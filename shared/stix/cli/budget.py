@@ -14,7 +14,7 @@ from stix.sdk.responses import Budget
 __all__ = ["budget_command"]
 
 
-@click.group("budget", invoke_without_command=True, short_help="What a month may cost, and what it has.")
+@click.group("budget", invoke_without_command=True, short_help="Show or set what a month may cost.")
 @output_option
 @click.pass_context
 def budget_command(context: click.Context, output: str) -> None:
