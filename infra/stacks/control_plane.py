@@ -219,7 +219,8 @@ class ControlPlane(Stack):
         self._answer(monitor, machines)
 
         # A job's clusters are launched and let go as people's are; its secrets and checkpoints end with it.
-        self._use_state(recover)
+        # Nothing is launched beyond the month's budget, which the ledger tells.
+        self._use_state(recover, LIST_INDEX)
         self._use_objects(recover, "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
         self._use_secrets(recover, "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
         self._start(recover, "job", "launch", "terminate")

@@ -135,6 +135,7 @@ ROLES = {
     | {("sqs:SendMessage", "<DeadLetters.Arn>")},
     "RecoverRole": logs("Recover")
     | READ_WRITE
+    | LIST
     | OBJECTS
     | {("s3:DeleteObject", "<ObjectsBucket.Arn>/*")}
     | WAKE

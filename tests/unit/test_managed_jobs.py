@@ -6,7 +6,14 @@ import pytest
 
 from stix.application import want
 from stix.application.submit_managed_job import submit
-from stix.model.errors import ConflictError, InvalidInputError, NoCapacityError, NoOfferError, TaskError
+from stix.model.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    NoCapacityError,
+    NoOfferError,
+    TaskError,
+)
 from stix.model.status import ClusterStatus, ManagedJobStatus, Wanted
 from stix.ports.compute import MachineState
 from tests.unit.managed_jobs import JobsPlane, request
@@ -235,7 +242,9 @@ def test_cancelled_job_lets_its_code_end_when_it_runs(plane):
     plane.cancel(1)
     assert plane.managed().status is S.CANCELLING
     assert plane.by_id(first).wanted is Wanted.UP
-    assert {"type": "cancel", "job_id": 1, "seq": 2, "grace": 30.0} in plane.commands(first, after=1)["commands"]
+    assert {"type": "cancel", "job_id": 1, "seq": 2, "grace": 30.0} in plane.commands(first, after=1)[
+        "commands"
+    ]
     plane.tell(first, "CANCELLED", exit_codes=[143])
     assert plane.managed().status is S.CANCELLED
     assert plane.by_id(first).wanted is Wanted.ABSENT
@@ -405,6 +414,56 @@ def test_failed_step_is_taken_again_later_when_the_provider_is_away(plane):
     plane.pass_time(11)
     plane.sweep()
     assert plane.managed().failures == 0
+
+
+def test_nothing_new_is_started_when_the_budget_of_the_month_is_spent(plane):
+    from stix.application.budgets import set_budget
+
+    first = plane.run_job()
+    plane.pass_time(3600)
+    set_budget(plane.world, first.workspace, 0.5)
+    with pytest.raises(ForbiddenError, match="budget"):
+        plane.submit()
+    plane.report(first, notice={"kind": "preemption", "at": plane.clock.now() + 100})
+    plane.settle()
+    assert (plane.managed().status, plane.task().cluster_id) == (S.RECOVERING, "")
+    assert "budget" in plane.managed().reason
+    set_budget(plane.world, first.workspace, 50.0)
+    plane.pass_time(901)
+    plane.sweep()
+    plane.start_cluster()
+    assert plane.managed().status is S.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({}, "NOTICED"),
+        ({"kind": "EC2 Instance Rebalance Recommendation"}, "NOTICED"),
+        ({"kind": "EC2 Instance State-change Notification"}, "IGNORED"),
+        ({"machine_id": "i-of-somebody-else"}, "IGNORED"),
+        ({"cloud": "elsewhere"}, "IGNORED"),
+    ],
+)
+def test_event_of_a_cloud_reaches_the_job_of_its_machine_alone(plane, changes, outcome):
+    from stix.application.take_machine_event import take
+
+    plane.run_job()
+    event = {
+        "cloud": "fake",
+        "region": "north",
+        "kind": "EC2 Spot Instance Interruption Warning",
+        "time": "2027-01-15T08:00:00Z",
+        "machine_id": machine_of(plane),
+    }
+    assert take(plane.world, event | changes) == {"outcome": outcome}
+    plane.settle()
+    assert plane.managed().status is (S.RECOVERING if not changes else S.RUNNING)
+    if outcome == "NOTICED":
+        # The agent on the machine says the same a moment later.
+        assert take(plane.world, event | changes) == {"outcome": outcome}
+        plane.settle()
+        assert plane.task().recoveries == (0 if changes else 1)
 
 
 def test_no_place_is_asked_twice_when_it_has_just_refused(plane):

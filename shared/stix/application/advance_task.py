@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stix.application.budgets import check_budget
 from stix.application.cancel_jobs import cancel
 from stix.application.job_draft import Draft
 from stix.application.job_offers import candidates, launch_order, observations, terms_of, work_done
@@ -13,6 +14,7 @@ from stix.application.submit import read_task
 from stix.lifecycle.managed_job import MOST_TROUBLES, may_begin, refusal_pause, restart_pause, restarts
 from stix.model.cluster import Cluster
 from stix.model.job import Job
+from stix.model.errors import ForbiddenError
 from stix.model.managed_job import JobTask, Leaving
 from stix.model.status import ClusterStatus, ManagedJobStatus, Wanted
 from stix.recovery.decide import decide
@@ -26,6 +28,8 @@ _MOVE_SECONDS = 90.0
 """How long a run that is given up for a better place has to store its work."""
 _DECISION_LEAD = 90.0
 """A decision is due so long before the policy's last moment: the sweep comes every minute."""
+_BUDGET_SECONDS = 900.0
+"""How often a job that waits for a budget looks."""
 _PLACES_KEPT = 50
 
 
@@ -230,8 +234,24 @@ def _decide(draft: Draft, index: int) -> bool:
             draft.end_task(index, ManagedJobStatus.FAILED_NO_RESOURCE, decision.reason)
             return False
         case Verb.LAUNCH:
+            spent = _budget_spent(draft)
+            if spent:
+                status = ManagedJobStatus.PENDING if task.started_at is None else ManagedJobStatus.RECOVERING
+                if not task.cluster_id:
+                    draft.change_task(index, status=status, reason=spent)
+                draft.look_at(draft.now + _BUDGET_SECONDS)
+                return False
             _give_up_machines(draft, index, decision.reason)
             return launch_run(draft, index, launch_order(terms, seen, offers, decision, draft.now))
+
+
+def _budget_spent(draft: Draft) -> str:
+    """Why nothing new may be started this month; empty where it may. What runs goes on."""
+    try:
+        check_budget(draft.world, draft.job.workspace)
+    except ForbiddenError as error:
+        return error.message
+    return ""
 
 
 def _line(decision: Decision) -> dict[str, Any]:

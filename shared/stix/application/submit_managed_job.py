@@ -8,6 +8,7 @@ from typing import Any
 
 from stix.api.v1 import TaskRequest
 from stix.api.v1_jobs import JobsCancelRequest, JobsLaunchRequest
+from stix.application.budgets import check_budget
 from stix.application.idempotency import Once
 from stix.application.job_draft import Draft, get_job
 from stix.application.job_terms import JobTerms, job_terms
@@ -37,8 +38,8 @@ def submit(world: World, who: UserPrincipal, request: JobsLaunchRequest, key: st
     """Accept a managed job: the body of ``ManagedJobAccepted``. Idempotent by ``key``; durable before the
     answer.
 
-    Raises ``TaskError``, ``NoOfferError`` (a task that fits nowhere) and ``InvalidInputError`` (an upload
-    that is not there, a deadline that cannot be met for certain).
+    Raises ``ForbiddenError`` (the month's budget is spent), ``TaskError``, ``NoOfferError`` (a task that fits
+    nowhere), ``InvalidInputError`` (an upload that is not there, a deadline that cannot be met for certain).
     """
     once = Once(world, who.workspace, key, "jobs launch", request.model_dump(mode="json"))
     earlier = once.answer()
@@ -46,6 +47,7 @@ def submit(world: World, who: UserPrincipal, request: JobsLaunchRequest, key: st
         return earlier
     tasks = [read_task(one, managed=True) for one in request.tasks]
     dag = _dag(request)
+    check_budget(world, who.workspace)
     now = world.clock.now()
     terms = job_terms(dag, tasks, now)
     for task in tasks:

@@ -80,7 +80,7 @@ class TimedOutError(StixError):
 
 
 class Gateway:
-    """Routes requests to functions, one invocation at a time per function.
+    """Routes requests to functions, as many invocations at a time as each has threads.
 
     A function that has nothing to say answers with the header ``stix-park: <topic>`` and
     ``stix-park-seconds: <n>``. The request then waits, holding no thread, until the topic is woken, and the
