@@ -96,9 +96,7 @@ def _fleets(template: Mapping[str, Any], counted: Counted) -> str:
         total = up + nodes * life * _HOURS / 24
         controllers = math.ceil(nodes / CONTROLLER_JOBS)
         theirs = _machine_month(API_SERVER) + controllers * _machine_month(CONTROLLER)
-        rows.append(
-            (f"{nodes:,}", _usd(up), _usd(total), f"{total / nodes / _HOURS * 1e6:,.0f}", _usd(theirs))
-        )
+        rows.append((f"{nodes:,}", _usd(up), _usd(total), _micro(total / nodes / _HOURS), _usd(theirs)))
     columns = (
         "nodes, up all month",
         "USD a month",
@@ -146,13 +144,13 @@ def _counts(counted: Counted) -> str:
     rows = [
         (
             name,
-            f"{usage.read_units:.1f}",
-            f"{usage.write_units:.1f}",
-            f"{sum(usage.invocations.values()):.1f}",
-            f"{usage.gb_seconds:.2f}",
-            f"{usage.transitions:.0f}",
-            f"{usage.http_requests + usage.socket_messages:.1f}",
-            f"{max(0, usage.object_puts + usage.object_gets):.1f}",
+            _three(usage.read_units),
+            _three(usage.write_units),
+            _three(sum(usage.invocations.values())),
+            _three(usage.gb_seconds),
+            _three(usage.transitions),
+            _three(usage.http_requests + usage.socket_messages),
+            _three(max(0, usage.object_puts + usage.object_gets)),
         )
         for name, usage in shown
     ]
@@ -175,11 +173,19 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _micro(cost: float) -> str:
-    return f"{cost * 1e6:,.1f}"
+    return _three(cost * 1e6)
+
+
+def _three(value: float) -> str:
+    """Three digits that count: the next ones move with every word of an item."""
+    if value == 0:
+        return "0"
+    places = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{round(value, 2 - math.floor(math.log10(abs(value)))):,.{places}f}"
 
 
 def _usd(cost: float) -> str:
-    return f"{cost:,.2f}"
+    return f"{cost:,.2f}" if cost < 100 else _three(cost)
 
 
 _HEAD = """# Costs of the control plane
