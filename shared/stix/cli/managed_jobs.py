@@ -46,7 +46,7 @@ _JOBS = [
 _EVENTS = [Column("AGO", right=True), Column("EVENT"), Column("PLACE", shrinks=True), Column("REASON")]
 
 
-@click.group("jobs", short_help="Jobs that outlive their machines: spot, recovery, deadlines, pipelines.")
+@click.group("jobs", short_help="Jobs that outlive their machines: spot, recovery, deadlines.")
 def jobs_command() -> None:
     """Managed jobs: tasks that move on when their machines are taken, until they are done."""
 
