@@ -1,0 +1,148 @@
+"""A real gateway on the loopback interface, and replicas to put behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from stix.gateway import publish_view, read_status
+
+REPLICA = Path(__file__).with_name("replica_double.py")
+has_haproxy = pytest.mark.skipif(
+    shutil.which("haproxy", path=os.environ["PATH"] + ":/usr/sbin") is None,
+    reason="HAProxy is not installed (Debian's package haproxy)",
+)
+
+
+def free_port() -> int:
+    with socket.socket() as stream:
+        stream.bind(("127.0.0.1", 0))
+        return int(stream.getsockname()[1])
+
+
+def eventually(look: Callable[[], Any], seconds: float = 15.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {seconds} s: {look.__name__}"
+        time.sleep(0.02)
+
+
+class ReplicaProcess:
+    """One replica; ``entry`` is its place in a view."""
+
+    def __init__(self, name: str, port: int | None = None, **fields: Any) -> None:
+        self.name, self.port = name, port or free_port()
+        self.fields = fields
+        self._process = subprocess.Popen([sys.executable, str(REPLICA), str(self.port), name])
+        self.url = f"http://127.0.0.1:{self.port}"
+        eventually(self._answers)
+
+    def entry(self, **changed: Any) -> dict[str, Any]:
+        return {"id": self.name, "address": "127.0.0.1", "port": self.port, **self.fields, **changed}
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{self.url}/who").status_code == 200
+        return False
+
+
+class GatewayProcess:
+    """``python -m stix.gateway`` in a folder, with one service ``chat`` or those of ``show``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state, self.view = folder / "state", folder / "view.json"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.version = 0
+        self._replicas: list[ReplicaProcess] = []
+        self.supervisor: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> GatewayProcess:
+        command = [sys.executable, "-m", "stix.gateway", "--view", str(self.view), "--state", str(self.state)]
+        self.supervisor = subprocess.Popen([*command, "--bind", "127.0.0.1"])
+        return self
+
+    def replica(self, name: str, **fields: Any) -> ReplicaProcess:
+        self._replicas.append(ReplicaProcess(name, **fields))
+        return self._replicas[-1]
+
+    def show(self, *replicas: dict[str, Any], wait: bool = True, **fields: Any) -> None:
+        """The service ``chat`` with these replicas; returns when each is as wanted."""
+        service = {"name": "chat", "port": self.port, "wait_seconds": 2, **fields, "replicas": list(replicas)}
+        self.show_services(service)
+        if wait:
+            for one in replicas:
+                if one.get("state") != "draining":
+                    self.await_state(one["id"], "ready")
+
+    def show_services(self, *services: dict[str, Any]) -> None:
+        self.version += 1
+        publish_view(str(self.view), {"version": self.version, "services": list(services)})
+        if self.supervisor is None:
+            self.start()
+        eventually(lambda: self.status().get("view_version") == self.version)
+
+    def status(self) -> dict[str, Any]:
+        return read_status(str(self.state)) or {}
+
+    def chat(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.status()["services"]["chat"]
+        return found
+
+    def await_state(self, replica: str, *states: str) -> dict[str, Any]:
+        def as_wanted() -> Any:
+            one = self.chat()["replicas"].get(replica, {})
+            return one.get("state") in states and one
+
+        found: dict[str, Any] = eventually(as_wanted)
+        return found
+
+    @property
+    def haproxy_pid(self) -> int:
+        return int(self.status()["haproxy"]["pid"])
+
+    def kill_supervisor(self) -> None:
+        assert self.supervisor is not None
+        self.supervisor.kill()
+        self.supervisor.wait()
+
+    def finish(self) -> None:
+        """Ends everything, and sees that nothing is left."""
+        pid = (self.status().get("haproxy") or {}).get("pid")
+        if self.supervisor is not None and self.supervisor.poll() is None:
+            self.supervisor.send_signal(signal.SIGTERM)
+            self.supervisor.wait(20)
+        for one in self._replicas:
+            one.kill()
+        if pid:
+            left = psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+            if left:
+                os.kill(pid, signal.SIGKILL)
+            assert not left, "HAProxy was left behind"
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
+    made = GatewayProcess(tmp_path)
+    yield made
+    made.finish()
