@@ -201,7 +201,9 @@ def test_machine_sees_a_minimal_environment_when_started(
     names = {
         entry.split(b"=")[0].decode() for entry in (process / "environ").read_bytes().split(b"\0") if entry
     }
-    assert names - {"PWD", "OLDPWD"} == {"PATH", "LANG", "HOME", "USER", "TMPDIR", "STIX_MACHINE_ID"}
+    assert names - {"PWD", "OLDPWD"} == {
+        *("PATH", "LANG", "HOME", "USER", "TMPDIR", "STIX_MACHINE_ID", "STIX_ENGINE_HOME")
+    }
     assert os.readlink(process / "cwd") == str(world.folder(machine_id))
     status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
     assert int(status["SigBlk"], 16) == 0
