@@ -43,6 +43,14 @@ def home(tmp_path: Path) -> Iterator[EmbeddedHome]:
     made.finish()
 
 
+def _events_of_server(home: EmbeddedHome) -> list[dict[str, Any]]:
+    """What the embedded bus has carried, from the server's log."""
+    lines = (home.folder / "server.log").read_text().splitlines()
+    return [
+        json.loads(line[line.index('{"at"') :]) for line in lines if '{"at"' in line and '"event"' in line
+    ]
+
+
 def test_two_jobs_end_well_when_the_machine_of_one_is_taken(
     cloud: EmbeddedHome,  # noqa: F811
     ec2: AwsServer,  # noqa: F811
@@ -107,6 +115,10 @@ def test_two_jobs_end_well_when_the_machine_of_one_is_taken(
     assert names[lost_at + 1] == "JobRecovering"
     assert lost in events[lost_at + 1]["reason"]
     assert events[lost_at + 1]["at"] - events[lost_at]["at"] < 1.0
+    said = _events_of_server(cloud)
+    notice = next(one for one in said if one["event"] == "NodeNoticed")
+    decided = next(one for one in said if one["event"] == "JobRecovering" and one["at"] >= notice["at"])
+    print(f"from the notice to the decision where to go on: {decided['at'] - notice['at']:.3f} s")
     told = json.loads(cloud.stix("explain", "1", "-o", "json").stdout)
     assert told["cost"] > 0
     await_that("every machine ends", lambda: not any(host.on for host in ec2.machines.values()), every=0.5)

@@ -128,7 +128,15 @@ def _read_dag(
 
 
 @jobs_command.command("queue", short_help="Show managed jobs.")
-@click.option("-s", "--status", "statuses", multiple=True, type=click.Choice(_STATUSES), help="Only these.")
+@click.option(
+    "-s",
+    "--status",
+    "statuses",
+    multiple=True,
+    type=click.Choice(_STATUSES),
+    metavar="STATUS",
+    help="Only these.",
+)
 @click.option("--skip-finished", is_flag=True, help="Only jobs that have not ended.")
 @click.option("-l", "--limit", type=click.IntRange(min=1), default=_SHOWN, show_default=True, help="At most.")
 @click.option("-a", "--all", "everything", is_flag=True, help="Without a limit.")
