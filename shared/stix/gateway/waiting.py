@@ -8,9 +8,13 @@ WAITING = """\
 -- count is ever left over. lua-load has one state for all threads, so the counts are the process's.
 local counts = {}
 
-local function tick()
+local function seconds_now()
   local now = core.now()
-  return now.sec * 10 + math.floor(now.usec / 100000)
+  return now.sec + now.usec / 1000000
+end
+
+local function tick()
+  return math.floor(seconds_now() * 10)
 end
 
 local function waiting(name)
@@ -34,14 +38,15 @@ core.register_action("wait_for_replica", {"http-req"}, function(txn, name, secon
     txn:set_var("txn.refused", true)
     return
   end
-  local deadline = core.now().sec + tonumber(seconds)
-  while core.now().sec < deadline and txn.f:stopping() == 0 and txn.f:nbsrv(name) == 0 do
+  local deadline = seconds_now() + tonumber(seconds)
+  while seconds_now() < deadline and txn.f:stopping() == 0 and txn.f:nbsrv(name) == 0 do
     note(name)
     core.msleep(100)
   end
 end, 3)
 
-core.register_cli({"show", "waiting"}, "show waiting : requests that wait for a first replica", function(applet)
+local usage = "show waiting : requests that wait for a first replica"
+core.register_cli({"show", "waiting"}, usage, function(applet)
   for name in pairs(counts) do applet:send(name .. " " .. waiting(name) .. "\\n") end
 end)
 """
