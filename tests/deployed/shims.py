@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import moto.cloudformation.parsing as parsing
 from moto.apigatewayv2.models import apigatewayv2_backends
@@ -22,7 +24,7 @@ from moto.s3.models import s3_backends
 from moto.sqs.models import sqs_backends
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
-__all__ = ["UnknownPropertyError", "register"]
+__all__ = ["UnknownPropertyError", "registered"]
 
 
 class UnknownPropertyError(Exception):
@@ -385,7 +387,6 @@ class QueuePolicy(_Shim):
         return cls(name)
 
 
-def register() -> None:
-    """moto looks types up in a map that it makes once; from now on it finds ours there."""
-    for shim in _Shim.__subclasses__():
-        parsing.get_model_map()[shim.kind] = shim
+def registered() -> AbstractContextManager[Any]:
+    """moto looks types up in a map that it makes once; meanwhile it finds ours there."""
+    return patch.dict(parsing.get_model_map(), {shim.kind: shim for shim in _Shim.__subclasses__()})

@@ -28,12 +28,12 @@ def create_stack(
     version = template["Parameters"]["BootstrapVersion"]["Default"]
     client("ssm").put_parameter(Name=version, Value=_BOOTSTRAP_VERSION, Type="String")
     _publish(client("s3"), assembly, account, region)
-    shims.register()
     name = stack_name(assembly)
     formation = client("cloudformation")
-    formation.create_stack(
-        StackName=name, TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_NAMED_IAM"]
-    )
+    with shims.registered():
+        formation.create_stack(
+            StackName=name, TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_NAMED_IAM"]
+        )
     (stack,) = formation.describe_stacks(StackName=name)["Stacks"]
     assert stack["StackStatus"] == "CREATE_COMPLETE", stack
     return {entry["OutputKey"]: entry["OutputValue"] for entry in stack["Outputs"]}

@@ -22,8 +22,8 @@ URI = f"arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{FUNCTION}
 @pytest.fixture(scope="module")
 def server() -> Iterator[AwsServer]:
     made = AwsServer()
-    shims.register()
-    yield made
+    with shims.registered():
+        yield made
     made.close()
 
 
