@@ -36,10 +36,12 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """A server that knows one cluster with one job, whose machines never come."""
     home = tmp_path_factory.mktemp("fuzz") / "home"
     found = ensure_running(home, command=SERVER)
-    with Client(Target(found.url, found.token)) as client:
-        client.launch({"cluster": "there", "task": {"run": "true"}})
-    yield found
-    stop(home)
+    try:
+        with Client(Target(found.url, found.token)) as client:
+            client.launch({"cluster": "there", "task": {"run": "true"}})
+        yield found
+    finally:
+        stop(home)
 
 
 def operations() -> list[Any]:
