@@ -65,7 +65,7 @@ def test_function_has_only_the_environment_that_it_needs(synthesized: Synthesize
     objects, secrets = {"STIX_OBJECTS_BUCKET"}, {"STIX_SECRETS_BUCKET"}
     expected = {
         "agent": changes | clouds | objects | secrets | machines | wake | {"STIX_API_URL", "STIX_WAKE_URL"},
-        "api": changes | clouds | objects | secrets | machines | wake,
+        "api": changes | clouds | objects | secrets | machines | wake | {"STIX_WAKE_URL"},
         "authorize": set(),
         "catalog": changes | machines | objects,
         "monitor": changes | calls | machines | secrets,

@@ -13,8 +13,8 @@ from stix.application.run_task import STARTING_SECONDS, launch_run, read_request
 from stix.application.submit import read_task
 from stix.lifecycle.managed_job import MOST_TROUBLES, may_begin, refusal_pause, restart_pause, restarts
 from stix.model.cluster import Cluster
-from stix.model.job import Job
 from stix.model.errors import ForbiddenError
+from stix.model.job import Job
 from stix.model.managed_job import JobTask, Leaving
 from stix.model.status import ClusterStatus, ManagedJobStatus, Wanted
 from stix.recovery.decide import decide
