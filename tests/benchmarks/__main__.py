@@ -24,6 +24,7 @@ from . import (
     log_volume,
     managed_jobs,
     optimizer,
+    serving,
     simulating,
     spot_replays,
     state_store,
@@ -39,6 +40,8 @@ BENCHMARKS: dict[str, Callable[..., None]] = {
     "optimizer": optimizer.measure,
     "simulating": simulating.measure,
     "spot_policies": simulating.measure_published,
+    "serving": serving.measure,
+    "spot_serving": serving.measure_published,
     "launching": launching.measure,
     "http_api": http_api.measure,
     "http_load": http_load.measure,
@@ -53,7 +56,11 @@ BENCHMARKS: dict[str, Callable[..., None]] = {
 }
 # The default run leaves out what takes a quarter of an hour, and replays of traces that are not there; its
 # name runs it.
-LONG = frozenset({"growth"} | (set() if spot_replays.present() else {"spot_policies"}))
+LONG = frozenset(
+    {"growth"}
+    | (set() if spot_replays.present() else {"spot_policies"})
+    | (set() if serving.present() else {"spot_serving"})
+)
 
 
 def main() -> int:

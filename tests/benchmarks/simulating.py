@@ -26,6 +26,7 @@ from tests.unit.semi_markov import availability
 
 from . import spot_replays as replays
 from .figures import Record, median
+from .pages import write_or_print
 from .spot_replays import Grid, HistoryCell
 
 _SAME_WINDOWS = 2000
@@ -221,16 +222,7 @@ def main() -> int:
     options = parser.parse_args()
     if not replays.present():
         parser.error(f"there are no traces in {replays.FOLDER}: name their folder in STIX_TRACES")
-    text = tables(*_published())
-    if options.write is None:
-        print(text)
-        return 0
-    page = options.write.read_text(encoding="utf-8")
-    before, begin, rest = page.partition(_MARKS[0])
-    _, end, after = rest.partition(_MARKS[1])
-    if not (begin and end):
-        parser.error(f"{options.write} has no lines {_MARKS[0]} and {_MARKS[1]}")
-    options.write.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
+    write_or_print(parser, options.write, _MARKS, tables(*_published()))
     return 0
 
 

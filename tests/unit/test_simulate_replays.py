@@ -10,10 +10,11 @@ import pytest
 
 from stix.recovery.situation import Policy, Terms
 from stix.simulate.compiled import KINDS
-from stix.simulate.grid import Optimum, Sweep, even_starts, tick_prices
+from stix.simulate.grid import Optimum, Sweep, tick_prices
 from stix.simulate.replay import Step, Zone, replay_decisions, zone_of
 from stix.simulate.settings import PolicyName, Setting
 from stix.simulate.study import Scenario, run_policy, run_references
+from stix.simulate.traces import even_starts
 from tests.benchmarks import spot_replays as replays
 from tests.benchmarks.simulating import different_windows, tables
 from tests.unit.semi_markov import TICK, availability

@@ -33,7 +33,7 @@ COMMANDS = {
     "plan": ("stix.cli.plan", "Show where a task would run best, and what it costs."),
     "gpus": ("stix.cli.gpus", "Show accelerators and their prices."),
     "catalog": ("stix.cli.catalog", "The prices that plans are made with."),
-    "simulate": ("stix.cli.simulate", "Try recovery policies on recorded spot availability."),
+    "simulate": ("stix.cli.simulate", "Try spot policies on recorded availability."),
     "check": ("stix.cli.check", "Show which clouds can be used."),
     "api": ("stix.cli.api", "The control plane: start, stop, log in."),
     "admin": ("stix.cli.admin", "For those who run the control plane."),

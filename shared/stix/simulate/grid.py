@@ -18,7 +18,7 @@ from stix.recovery.situation import Policy
 from stix.simulate.compiled import KINDS, NO_PLAN, compiled_plan, omniscient, replay, trace_array
 from stix.simulate.settings import PolicyName, Setting
 
-__all__ = ["Optimum", "Sweep", "Window", "even_starts", "settings_of", "tick_prices"]
+__all__ = ["Optimum", "Sweep", "Window", "settings_of", "tick_prices"]
 
 _NO_ACTIONS = np.zeros(0, np.int8)
 
@@ -29,14 +29,6 @@ class Window:
 
     trace: str
     start: int
-
-
-def even_starts(length: int, ticks: int, count: int) -> list[int]:
-    """``count`` starts spread evenly over a trace of ``length`` ticks, each with ``ticks`` after it."""
-    room = length - ticks - 2
-    if room < 0:
-        return []
-    return [at * room // max(count - 1, 1) for at in range(count)]
 
 
 class Sweep:

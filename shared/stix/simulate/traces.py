@@ -11,7 +11,7 @@ from typing import Any
 
 from stix.model.errors import InvalidInputError
 
-__all__ = ["Trace", "find_traces", "read_trace", "read_traces"]
+__all__ = ["Trace", "even_starts", "find_traces", "read_trace", "read_traces"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,18 @@ class Trace:
     def available(self, machines: int) -> tuple[int, ...]:
         """1 in each tick in which that many machines could be had at once, else 0."""
         return tuple(int(count >= machines) for count in self.counts)
+
+    def every(self, tick: float) -> Trace:
+        """The same in ticks of ``tick`` seconds. Raises ``InvalidInputError`` where that divides no tick."""
+        parts = round(self.gap / tick)
+        if parts < 1 or abs(self.gap - parts * tick) > 1e-6:
+            raise InvalidInputError(
+                f"{self.name} has ticks of {self.gap:g} s, which {tick:g} s does not divide.",
+                hint="Give --tick a length that does.",
+            )
+        counts = tuple(count for count in self.counts for _ in range(parts))
+        prices = self.prices and tuple(price for price in self.prices for _ in range(parts))
+        return Trace(self.name, tick, counts, prices)
 
 
 def find_traces(places: Iterable[Path]) -> list[Path]:
@@ -87,6 +99,14 @@ def read_trace(file: Path, name: str = "") -> Trace:
         tuple(map(int, data)),
         tuple(map(float, prices)) if prices is not None else None,
     )
+
+
+def even_starts(length: int, ticks: int, count: int) -> list[int]:
+    """``count`` starts spread evenly over a trace of ``length`` ticks, each with ``ticks`` after it."""
+    room = length - ticks - 2
+    if room < 0:
+        return []
+    return [at * room // max(count - 1, 1) for at in range(count)]
 
 
 def _is_number(value: Any) -> bool:
