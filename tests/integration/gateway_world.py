@@ -21,6 +21,7 @@ import pytest
 from stix.gateway import publish_view, read_status
 
 REPLICA = Path(__file__).with_name("replica_double.py")
+_SOURCES = str(Path(__file__).parents[2] / "shared")
 has_haproxy = pytest.mark.skipif(
     shutil.which("haproxy", path=os.environ["PATH"] + ":/usr/sbin") is None,
     reason="HAProxy is not installed (Debian's package haproxy)",
@@ -77,9 +78,11 @@ class GatewayProcess:
         self._replicas: list[ReplicaProcess] = []
         self.supervisor: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> GatewayProcess:
-        command = [sys.executable, "-m", "stix.gateway", "--view", str(self.view), "--state", str(self.state)]
-        self.supervisor = subprocess.Popen([*command, "--bind", "127.0.0.1"])
+    def start(self, *options: str, python: str = sys.executable) -> GatewayProcess:
+        command = [python, "-m", "stix.gateway", "--view", str(self.view), "--state", str(self.state)]
+        self.supervisor = subprocess.Popen(
+            [*command, "--bind", "127.0.0.1", *options], env={**os.environ, "PYTHONPATH": _SOURCES}
+        )
         return self
 
     def replica(self, name: str, **fields: Any) -> ReplicaProcess:

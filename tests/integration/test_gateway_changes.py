@@ -26,6 +26,7 @@ from tests.integration.gateway_world import (
     gateway,
     has_haproxy,
 )
+from tests.integration.test_agent_survival import _oldest_python as oldest_python
 
 __all__ = ["gateway"]
 pytestmark = has_haproxy
@@ -82,9 +83,9 @@ def test_replicas_come_and_go_under_load_without_a_failed_request_or_a_reload(ga
             gateway.show(*(one.entry() for one in shown))
             names = {one.name for one in shown}
             before = Counter(running.answers)
-            eventually(lambda: all(running.answers[name] > before[name] + 50 for name in names), 20)  # noqa: B023
+            eventually(lambda: all(running.answers[name] > before[name] + 150 for name in names), 30)  # noqa: B023
     assert running.failures == []
-    assert sum(running.answers.values()) >= 300
+    assert sum(running.answers.values()) >= 1200
     assert gateway.status()["haproxy"]["reloads"] == 0
 
 
@@ -184,7 +185,7 @@ def test_a_killed_replica_mid_request_a_get_is_sent_to_another_a_post_never(gate
         with httpx.Client(base_url=gateway.url, timeout=20) as client:
             if keep_alive:
                 client.get("/who")
-            return client.request(method, "/slow/2", content=b"x")
+            return client.request(method, "/slow/2", content=b"x" if method == "POST" else None)
 
     for method in ("POST", "GET"):
         gateway.show(a.entry())
@@ -289,6 +290,16 @@ def test_a_second_gateway_on_the_same_folder_is_refused(gateway):
     done = run("--view", str(gateway.view), "--state", str(gateway.state))
     assert done.returncode == 2
     assert "Give this one a folder of its own" in done.stderr
+
+
+def test_the_gateway_runs_when_python_is_the_oldest_supported(gateway, tmp_path):
+    python = oldest_python()
+    if python is None:
+        pytest.skip("no python3.8 that runs is on the PATH")
+    gateway.start(python=python)
+    gateway.show(gateway.replica("a").entry(), probe={"path": "/health"})
+    assert httpx.get(f"{gateway.url}/who").text == "a"
+    eventually(lambda: gateway.chat()["response_samples"] == 1)
 
 
 def test_sigquit_leaves_haproxy_to_the_next_supervisor(gateway):

@@ -40,12 +40,13 @@ class Supervisor:
         self, view_path: str, folder: str, settings: Settings, clock: Callable[[], float] = time.time
     ) -> None:
         self._view_path, self._folder, self._clock = view_path, folder, clock
+        binary = find_haproxy()
         os.makedirs(folder, exist_ok=True)
         # HAProxy's own user passes through to the sockets inside, and reads nothing.
         os.chmod(folder, 0o711 if settings.user else 0o700)
         self._lock = _lock(folder)
         self._api = RuntimeApi(folder)
-        self._haproxy = Haproxy(folder, find_haproxy(), self._api)
+        self._haproxy = Haproxy(folder, binary, self._api)
         self._metrics = Metrics()
         self._access = AccessLog(os.path.join(folder, ACCESS_LOG))
         self._reconciler = Reconciler(folder, self._haproxy, self._api, self._metrics, settings)
