@@ -22,6 +22,7 @@ from stix.catalog.publish import POINTER, cached_index
 from stix.catalog.refresh import ShrankError
 from stix.catalog.row import CatalogRow
 from stix.catalog.source import Fetched, FetchError, Source
+from stix.local.functions import FUNCTIONS
 from stix.local.interpreter import FunctionError, Interpreter, load_definitions
 from stix.model.errors import StixError
 from stix.ports.state_store import Item, Key
@@ -170,9 +171,7 @@ def run_machine(
             raise FunctionError(type(exc).__name__, str(exc)) from exc
 
     moment = [NOW]
-    names = {
-        f"{name.capitalize()}FunctionArn": name for name in ("catalog", "monitor", "optimize", "provision")
-    }
+    names = {f"{name.capitalize()}FunctionArn": name for name in FUNCTIONS}
     database = SqliteDatabase(tmp_path / f"{name}.db")
     try:
         definitions = load_definitions(ROOT / "infra" / "state_machines", names)

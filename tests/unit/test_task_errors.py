@@ -402,7 +402,6 @@ NOT_YET = [
     ("secrets: [secrets:A]", "secrets.A", "--secret A=VALUE"),
     ("volumes: {/d: v}", "volumes", "Remove it"),
     ("volume_mounts: [{path: /d, volume_name: v}]", "volume_mounts", "Remove it"),
-    ("config: {docker: {run_options: x}}", "config", "Remove it"),
     ("workdir: {url: 'https://h/r.git'}", "workdir", "Clone it in setup"),
     ("file_mounts: {/d: 's3://b'}", "file_mounts[/d]", "fetch it in setup"),
     ("file_mounts: {/d: {source: ./x}}", "file_mounts[/d]", "Mount a local path"),
@@ -411,7 +410,6 @@ NOT_YET = [
     ("resources: {local_disk: ssd}", "resources.local_disk", "Remove it"),
     ("resources: {network_tier: best}", "resources.network_tier", "Remove it"),
     ("resources: {volumes: [{path: /x}]}", "resources.volumes", "Remove it"),
-    ("resources: {image_id: 'docker:x'}", "resources.image_id", "in setup"),
     ("resources: {autostop: {hook: x}}", "resources.autostop.hook", "Remove it"),
 ]
 
