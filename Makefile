@@ -31,7 +31,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 
 # Debian's daemons and tools that some tests run for real, where root can install them. A test without its
 # daemon is skipped and says so.
-SYSTEM = docker.io busybox-static openssh-server rsync iproute2 haproxy
+SYSTEM = docker.io busybox-static openssh-server rsync iproute2 haproxy wrk
 system:
 	@dpkg -s $(SYSTEM) >/dev/null 2>&1 || { \
 	  [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
