@@ -160,11 +160,12 @@ class Deployment:
 @contextmanager
 def counted_deployment(folder: Path, memory_mib: Mapping[str, int]) -> Iterator[Deployment]:
     import boto3
-    from moto import mock_aws
+
+    from tests.providers.aws.fresh import fresh_aws
 
     entered = turn.enter
     with ExitStack() as stack:
-        stack.enter_context(mock_aws())
+        stack.enter_context(fresh_aws())
         stack.enter_context(mock.patch.dict("os.environ", AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x"))
         deployment = Deployment(folder, boto3.client("dynamodb", region_name=REGION), memory_mib)
 

@@ -112,7 +112,9 @@ class Engine:
         for name in self.running():
             lines = self.docker("top", name, "-eo", "pid,args").stdout.decode().splitlines()[1:]
             found += [line.split(None, 1)[1] for line in lines]
-        return [line for line in found if "docker-init" not in line and "kill -TERM -1" not in line]
+        # The host's ps may cut a line short: the first process is known by its beginning too.
+        first = ("docker-init", "kill -TERM -1", "trap 'ending=1' TERM")
+        return [line for line in found if not any(mark in line for mark in first)]
 
     def close(self) -> None:
         if self._process.poll() is None:

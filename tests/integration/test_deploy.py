@@ -12,7 +12,6 @@ from typing import Any
 import boto3
 import pytest
 from click.testing import CliRunner, Result
-from moto import mock_aws
 
 from stix.adapters.dynamodb import DynamoStateStore
 from stix.adapters.dynamodb_table import create_table_request
@@ -22,6 +21,7 @@ from stix.cli.session import Session
 from stix.deployment import cdk
 from stix.deployment.bundle import app_folder
 from stix.ports.state_store import Item
+from tests.providers.aws.fresh import fresh_aws
 
 REGION = "eu-central-1"
 API = "https://api.example"
@@ -76,7 +76,7 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account
         monkeypatch.setenv(name, value)
     played = Account(tmp_path)
     monkeypatch.setattr(cdk.subprocess, "run", played.run)
-    with mock_aws():
+    with fresh_aws():
         yield played
 
 

@@ -37,9 +37,10 @@ class Broken(account.Deployment):
 def test_everything_is_removed_when_every_command_fails(monkeypatch) -> None:
     """On moto: a machine with the deployment's tag, a table and two buckets are gone afterwards."""
     import boto3
-    from moto import mock_aws
 
-    with mock_aws():
+    from tests.providers.aws.fresh import fresh_aws
+
+    with fresh_aws():
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
