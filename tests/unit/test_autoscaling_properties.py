@@ -141,7 +141,9 @@ def test_nothing_is_left_to_do_when_a_decision_was_carried_out(fleet: Fleet, met
     assert fleet.decide(metrics) == first
     fleet.act(metrics)
     again = fleet.act(metrics)
-    assert (again.actions, again.target, again.memory) == ((), first.target, first.memory)
+    # A replica that went may have been the one that vouched for its place: that is remembered anew.
+    remembered = replace(again.memory, forgiven_at=first.memory.forgiven_at)
+    assert (again.actions, again.target, remembered) == ((), first.target, first.memory)
 
 
 @given(fleets(), METRICS)

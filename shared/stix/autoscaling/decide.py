@@ -53,7 +53,7 @@ def decide(
     removals = [
         finished(service, replicas, now),
         leaving([*new, *old], versions, target, now),
-        surplus(service, stays, shares),
+        surplus(service, stays, shares, target),
         outdated(service, old, ready, target),
     ]
     failed = version_failed(service, replicas)

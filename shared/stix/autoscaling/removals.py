@@ -66,12 +66,18 @@ def leaving(alive: Sequence[Replica], versions: Sequence[int], target: int, now:
     return Removals(tuple(actions), min(due, default=None))
 
 
-def surplus(service: Terms, stays: Sequence[Replica], shares: Mix) -> Removals:
-    """More than wanted of one market: those that do not serve first, then the weakest, dearest, newest."""
+def surplus(service: Terms, stays: Sequence[Replica], shares: Mix, target: int) -> Removals:
+    """More than wanted of one market: those that do not serve first, then the weakest, dearest, newest. A
+    spot replica that serves stays until ``target`` others do: what takes its place may still be starting."""
     actions = []
+    ready = sum(one.ready for one in stays)
     for spot, wanted in ((True, shares.spot), (False, shares.on_demand)):
         have = [one for one in stays if one.offer.spot is spot]
         for one in _worst_first(service, have)[: max(len(have) - wanted, 0)]:
+            if spot and service.spot and one.ready:
+                if ready <= target:
+                    continue
+                ready -= 1
             what = "spot replicas are" if spot else "on-demand replicas are"
             actions.append(_end(one, f"{wanted} {what} wanted"))
     return Removals(tuple(actions))
