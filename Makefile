@@ -61,7 +61,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
 
 soak: $(VENV)/.dev layers
-	CDK_VALIDATION=false $(BIN)/python -m pytest -m soak -s
+	STIX_TEST_NEW_EXAMPLES=1 CDK_VALIDATION=false $(BIN)/python -m pytest -m soak -s
 
 # A real Kubernetes control plane; its build is kept outside the repository and takes minutes once.
 e2e-kubernetes: $(VENV)/.dev

@@ -332,7 +332,7 @@ def test_engine_sees_the_home_of_its_person_when_the_node_has_another():
 LOGIN_ENGINE = """\
 case "$1" in
   login) echo "$*" >>{said}; cat >"$DOCKER_CONFIG/config.json"; cat "$DOCKER_CONFIG/config.json" >>{fed};;
-  pull) ls "$DOCKER_CONFIG" >>{said}; exit {code};;
+  pull) ls "$DOCKER_CONFIG" >>{said}; echo "$DOCKER_CONFIG" >{said}-folder; exit {code};;
   image) exit 1;;
 esac
 """
@@ -346,12 +346,13 @@ def test_password_is_on_no_command_line_and_gone_when_the_pull_has_ended(tmp_pat
     (tmp_path / "bin" / "ls").symlink_to("/bin/ls")
     images = Images(str(tmp_path), environment)
     engine = Engine(str(tmp_path / "bin" / "docker"), environment)
-    before = set(Path("/dev/shm").glob("stix-login-*"))
     with nullcontext() if code == 0 else pytest.raises(ContainerError, match=r"^((?!hush).)*$"):
         images.fetch(engine, "h/x:1", Login("me", "hush", "h"), lambda text: None, lambda: False)
     assert said.read_text().splitlines() == ["login --username me --password-stdin h", "config.json"]
     assert fed.read_text() == "hush"
-    assert set(Path("/dev/shm").glob("stix-login-*")) <= before
+    folder = Path((tmp_path / "said-folder").read_text().strip())
+    assert folder.name.startswith("stix-login-")
+    assert not folder.exists()
     assert not (tmp_path / "login.json").exists()
 
 
