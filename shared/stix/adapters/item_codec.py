@@ -166,13 +166,13 @@ def _key_of(write: Write) -> Key:
 
 def _check_json(value: Any) -> None:
     """Refuse what ``json`` would silently turn into something else: keys that are not text."""
-    if type(value) in _PLAIN:
-        return
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
                 raise ValueError(f"the key {key!r} is not text")
-            _check_json(inner)
+            if type(inner) not in _PLAIN:
+                _check_json(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
-            _check_json(inner)
+            if type(inner) not in _PLAIN:
+                _check_json(inner)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from stix.application.places import SYSTEM
@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 _KIND = "offering"
+_FIELDS = tuple(field.name for field in fields(Health))
 _TRIES = 6
 _WORDS = 300
 _KEEP_SECONDS = 7 * 86400.0
@@ -159,7 +160,7 @@ def _change(world: World, key: Key, change: Callable[[Health], Health]) -> None:
 
 
 def _write(world: World, key: Key, item: Item | None, health: Health) -> bool:
-    body = asdict(health)
+    body = {name: getattr(health, name) for name in _FIELDS}
     expires_at = world.clock.now() + _KEEP_SECONDS
     changed = Item(key, body, version=0 if item is None else item.version, expires_at=expires_at)
     try:
