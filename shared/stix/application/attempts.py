@@ -5,15 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from stix.application.operations import note_writes, topic
-from stix.application.records import cluster_key, intent_key, load, update
+from stix.application.records import cluster_key, intent_key, load, put, update
 from stix.application.world import World
-from stix.model.cluster import Attempt, Cluster, Intent
+from stix.model.cluster import Attempt, Cluster, Intent, Node
 from stix.model.errors import InvalidRequestError
 from stix.model.offer import Offer
-from stix.model.status import ClusterStatus, Wanted
+from stix.model.status import ClusterStatus, IntentStatus, NodeStatus, Wanted
 from stix.ports.state_store import Write
 
-__all__ = ["MAX_KEPT_ATTEMPTS", "attempt_at", "called_invalid", "is_launching", "refuse_attempt"]
+__all__ = [
+    "MAX_KEPT_ATTEMPTS",
+    "attempt_at",
+    "booting_node",
+    "called_invalid",
+    "is_launching",
+    "outcome_put",
+    "refuse_attempt",
+    "refused_line",
+]
 
 MAX_KEPT_ATTEMPTS = 100
 
@@ -79,3 +88,30 @@ def called_invalid(cluster: Cluster) -> bool:
 def is_launching(cluster: Cluster) -> bool:
     """Whether machines are still to be made for it."""
     return cluster.wanted is Wanted.UP and cluster.status is ClusterStatus.INIT
+
+
+def outcome_put(world: World, intent: Intent) -> Write:
+    """The outcome of an effect is written whatever happened to the item meanwhile."""
+    refused = intent.status is IntentStatus.REFUSED
+    keep_until = world.clock.now() + world.limits.retention_seconds if refused else None
+    return put(intent.changed(due_at=None, expires_at=keep_until), unconditional=True)
+
+
+def refused_line(offer: Offer, reason: str) -> str:
+    return f"{offer.place} refused: {reason}"
+
+
+def booting_node(intent: Intent, rank: int, *, version: int, now: float, due_at: float) -> Node:
+    """The node of a machine whose agent has not called yet; ``version`` of the item that it replaces."""
+    return Node(
+        workspace=intent.workspace,
+        cluster_id=intent.cluster_id,
+        rank=rank,
+        status=NodeStatus.PENDING,
+        reason="booting",
+        since=now,
+        machine_id=intent.machine_ids[rank],
+        attempt=intent.attempt,
+        version=version,
+        due_at=due_at,
+    )

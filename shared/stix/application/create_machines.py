@@ -7,9 +7,12 @@ from typing import Any
 from stix.application.attempts import (
     MAX_KEPT_ATTEMPTS,
     attempt_at,
+    booting_node,
     called_invalid,
     is_launching,
+    outcome_put,
     refuse_attempt,
+    refused_line,
 )
 from stix.application.end_machines import end_intent, join_reference
 from stix.application.ledger import open_entry
@@ -47,10 +50,10 @@ from stix.model.errors import (
 )
 from stix.model.offer import Offer
 from stix.model.resources import Resources
-from stix.model.status import IntentStatus, NodeStatus
+from stix.model.status import IntentStatus
 from stix.model.task import Task
 from stix.ports.compute import AgentSource, GangRequest, Place
-from stix.ports.state_store import VersionConflictError, Write
+from stix.ports.state_store import VersionConflictError
 from stix.ports.surroundings import Event
 
 __all__ = ["create", "rank"]
@@ -107,11 +110,11 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
         intent = load(Intent, item)
     offer = intent.offer
     if intent.status is IntentStatus.RACING:
-        intent = take_part(world, cluster, intent)
+        intent = take_part(world, intent)
     if intent.status is IntentStatus.CREATED:
         return _outcome(world, cluster, _accepted(world, cluster, intent), offer)
     if intent.status is not IntentStatus.PENDING:
-        refuse_attempt(world, cluster, intent.status, intent.reason, _refused(offer, intent.reason))
+        refuse_attempt(world, cluster, intent.status, intent.reason, refused_line(offer, intent.reason))
         return _outcome(world, cluster, "REFUSED")
     try:
         machine_ids = _call_provider(world, cluster, intent)
@@ -121,9 +124,9 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
         witness(world, intent)
         raise
     except ProviderError as error:
-        refused = _outcome_put(world, intent.changed(status=IntentStatus.REFUSED, reason=error.message))
+        refused = outcome_put(world, intent.changed(status=IntentStatus.REFUSED, reason=error.message))
         if not refuse_attempt(
-            world, cluster, error.code, error.message, _refused(offer, error.message), also=(refused,)
+            world, cluster, error.code, error.message, refused_line(offer, error.message), also=(refused,)
         ):
             world.store.transact([refused])
         world.secrets.delete(join_reference(intent))
@@ -137,7 +140,7 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
         status=IntentStatus.CREATED, machine_ids=tuple(machine_ids), accepted_at=world.clock.now()
     )
     witness(world, intent)
-    world.store.transact([_outcome_put(world, intent)])
+    world.store.transact([outcome_put(world, intent)])
     record_accepted(world, offer, intent.token)
     return _outcome(world, cluster, _accepted(world, cluster, intent), offer)
 
@@ -215,10 +218,6 @@ def _outcome(world: World, cluster: Cluster, outcome: str, offer: Offer | None =
     }
 
 
-def _refused(offer: Offer, reason: str) -> str:
-    return f"{offer.place} refused: {reason}"
-
-
 def _intent(world: World, cluster: Cluster, offer: Offer) -> Intent:
     """The intent of the attempt, written before anything is created."""
     now = world.clock.now()
@@ -281,13 +280,6 @@ def _call_provider(world: World, cluster: Cluster, intent: Intent) -> list[str]:
     )
 
 
-def _outcome_put(world: World, intent: Intent) -> Write:
-    """The outcome of an effect is written whatever happened to the item meanwhile."""
-    refused = intent.status is IntentStatus.REFUSED
-    keep_until = world.clock.now() + world.limits.retention_seconds if refused else None
-    return put(intent.changed(due_at=None, expires_at=keep_until), unconditional=True)
-
-
 def _expect_nodes(world: World, cluster: Cluster, intent: Intent) -> str:
     """A node for each machine that was accepted. Idempotent.
 
@@ -304,19 +296,9 @@ def _expect_nodes(world: World, cluster: Cluster, intent: Intent) -> str:
         old = known.get(index)
         if old is not None and old.machine_id == machine_id:
             continue
-        node = Node(
-            workspace=cluster.workspace,
-            cluster_id=cluster.id,
-            rank=index,
-            status=NodeStatus.PENDING,
-            reason="booting",
-            since=now,
-            machine_id=machine_id,
-            attempt=intent.attempt,
-            version=0 if old is None else old.version,
-            due_at=boot_deadline + world.limits.launch_lease_seconds,
-        )
-        save(world, node)
+        version = 0 if old is None else old.version
+        until = boot_deadline + world.limits.launch_lease_seconds
+        save(world, booting_node(intent, index, version=version, now=now, due_at=until))
 
     def change(current: Cluster) -> Cluster | None:
         if not is_launching(current) or current.attempt != intent.attempt:

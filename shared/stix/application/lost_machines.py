@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stix.application.attempts import refuse_attempt
+from stix.application.attempts import is_launching, refuse_attempt
 from stix.application.end_machines import end_intent, machines_of, open_intents
 from stix.application.jobs import end_job
 from stix.application.join_nodes import fail_waiting
@@ -89,7 +89,7 @@ def look_at_boot(world: World, cluster: Cluster) -> None:
 def look(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     """Soon after a cloud that refuses late has accepted. Raises ``NodeLostError`` where it has refused."""
     cluster = get_cluster(world, workspace, cluster_id)
-    if cluster.wanted is not Wanted.UP or cluster.status is not ClusterStatus.INIT:
+    if not is_launching(cluster):
         return {"outcome": "MOVED"}
     why = _will_not_boot(world, cluster)
     if why:

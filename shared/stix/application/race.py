@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from stix.application.attempts import booting_node, is_launching, outcome_put, refused_line
 from stix.application.end_machines import end_intent, join_reference, machines_of, unended_intents
 from stix.application.late_refusals import note_refusal
 from stix.application.ledger import open_entry
@@ -22,7 +23,7 @@ from stix.application.world import World
 from stix.lifecycle.cluster import BOOT_CHECK_SECONDS
 from stix.model.cluster import Cluster, Intent, Node
 from stix.model.errors import NotYetTerminatedError, ProviderError, StixError
-from stix.model.status import ClusterStatus, IntentStatus, NodeStatus, Wanted
+from stix.model.status import IntentStatus, NodeStatus
 from stix.ports.compute import MachineState
 from stix.ports.state_store import VersionConflictError
 from stix.ports.surroundings import Event
@@ -43,30 +44,27 @@ def ask_rival(world: World, cluster: Cluster, intent: Intent, ask: Callable[[Int
     try:
         machine_ids = tuple(ask(intent))
     except ProviderError as error:
-        keep_until = world.clock.now() + world.limits.retention_seconds
-        refused = intent.changed(
-            status=IntentStatus.REFUSED, reason=error.message, due_at=None, expires_at=keep_until
-        )
-        world.store.transact([put(refused, unconditional=True)])
+        refused = intent.changed(status=IntentStatus.REFUSED, reason=error.message)
+        world.store.transact([outcome_put(world, refused)])
         world.secrets.delete(join_reference(intent))
         record_refusal(world, intent.offer, intent.token, error)
-        note(world, cluster.workspace, cluster.operation_id, f"{intent.offer.place} refused: {error.message}")
+        note(world, cluster.workspace, cluster.operation_id, refused_line(intent.offer, error.message))
         return False
     except StixError as error:
         witness(world, intent)
         note(world, cluster.workspace, cluster.operation_id, f"{intent.offer.place}: {error.message}")
         return False
     now = world.clock.now()
-    racing = intent.changed(status=IntentStatus.RACING, machine_ids=machine_ids, accepted_at=now, due_at=None)
+    racing = intent.changed(status=IntentStatus.RACING, machine_ids=machine_ids, accepted_at=now)
     witness(world, racing)
-    world.store.transact([put(racing, unconditional=True)])
+    world.store.transact([outcome_put(world, racing)])
     world.secrets.delete(join_reference(intent))
     record_accepted(world, intent.offer, intent.token)
     open_entry(world, cluster, racing)
     return True
 
 
-def take_part(world: World, cluster: Cluster, intent: Intent) -> Intent:
+def take_part(world: World, intent: Intent) -> Intent:
     """A rival becomes the attempt that the launch waits for, after the one before it failed."""
     key = intent_key(intent.workspace, intent.cluster_id, intent.attempt)
     own = update(world, Intent, key, lambda one: one.changed(status=IntentStatus.CREATED))
@@ -96,27 +94,17 @@ def _take_over(world: World, winner: Intent) -> None:
     """In one transaction, so that one gang wins: another that is whole now finds the cluster moved, and so
     does this one where a node of the attempt before joined meanwhile."""
     cluster = get_cluster(world, winner.workspace, winner.cluster_id)
-    if cluster.status is not ClusterStatus.INIT or cluster.wanted is not Wanted.UP or not cluster.racing:
+    if not is_launching(cluster) or not cluster.racing:
         return
     own = [one for one in unended_intents(world, cluster) if one.attempt == cluster.attempt]
     known = {node.rank: node for node in child_records(world, Node, cluster.workspace, cluster.id)}
     if len(known) == cluster.num_nodes and all(node.status is NodeStatus.UP for node in known.values()):
         return
     now = world.clock.now()
+    until = cluster.boot_until + world.limits.launch_lease_seconds
     nodes = [
-        Node(
-            workspace=cluster.workspace,
-            cluster_id=cluster.id,
-            rank=rank,
-            status=NodeStatus.PENDING,
-            reason="booting",
-            since=now,
-            machine_id=machine_id,
-            attempt=winner.attempt,
-            version=known[rank].version if rank in known else 0,
-            due_at=cluster.boot_until + world.limits.launch_lease_seconds,
-        )
-        for rank, machine_id in enumerate(winner.machine_ids)
+        booting_node(winner, rank, version=known[rank].version if rank in known else 0, now=now, due_at=until)
+        for rank in range(len(winner.machine_ids))
     ]
     won = cluster.changed(attempt=winner.attempt, offer=winner.offer, raced=True)
     writes = [

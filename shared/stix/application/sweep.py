@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from stix.application.attempts import is_launching
 from stix.application.end_machines import end_intent
 from stix.application.jobs import JOB_CHECK_SECONDS, end_job
 from stix.application.join_nodes import hand_over
@@ -293,5 +294,4 @@ def record_failure(world: World, workspace: str, cluster_id: str, failure: dict[
 
 
 def _hopeless(cluster: Cluster) -> bool:
-    launching = cluster.status is ClusterStatus.INIT and cluster.wanted is Wanted.UP
-    return launching and cluster.failures + 1 >= _MAX_FAILURES
+    return is_launching(cluster) and cluster.failures + 1 >= _MAX_FAILURES

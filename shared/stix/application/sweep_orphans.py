@@ -61,6 +61,7 @@ def sweep_place(world: World, cloud: str, region: str, mode: str = "sweep") -> d
     machines = list(provider.list_tagged(place, world.deployment))
     unknown = [machine for machine in machines if not _known(world, machine)]
     limit = max(3, len(machines) // 20)
+    untrusted = bool(unknown) and bool(disarmed(world))
     marked, oldest = 0, 0.0
     ending: list[Machine] = []
     for machine in unknown:
@@ -68,9 +69,7 @@ def sweep_place(world: World, cloud: str, region: str, mode: str = "sweep") -> d
             continue
         if _overdue(world, machine):
             ending.append(machine)
-        elif disarmed(world):
-            continue
-        else:
+        elif not untrusted:
             known_for = _known_for(world, place, machine)
             oldest = max(oldest, known_for)
             if known_for >= _MARK_SECONDS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stix.application.attempts import called_invalid, refuse_attempt
+from stix.application.attempts import called_invalid, is_launching, refuse_attempt
 from stix.application.end_machines import end_intent, unended_intents
 from stix.application.late_refusals import note_refusal
 from stix.application.offering_health import record_failure
@@ -23,7 +23,7 @@ from stix.application.settle_cluster import close
 from stix.application.world import World
 from stix.model.cluster import Cluster, Intent, Node
 from stix.model.errors import NoCapacityError, StixError
-from stix.model.status import ClusterStatus, IntentStatus, NodeStatus, OperationStatus, Wanted
+from stix.model.status import IntentStatus, NodeStatus, OperationStatus, Wanted
 
 __all__ = ["abandon", "give_up", "undo"]
 
@@ -51,8 +51,7 @@ def undo(
     """
     cluster = get_cluster(world, workspace, cluster_id)
     item = world.store.get(intent_key(workspace, cluster_id, attempt))
-    launching = cluster.wanted is Wanted.UP and cluster.status is ClusterStatus.INIT
-    if not launching or cluster.attempt != attempt or item is None:
+    if not is_launching(cluster) or cluster.attempt != attempt or item is None:
         return {"outcome": "MOVED"}
     intent = load(Intent, item)
     intent = note_refusal(world, intent)
@@ -86,7 +85,7 @@ def give_up(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     """No offer is left: the operation fails with what was tried, the cluster ends; or, with
     ``retry_until_up``, all is ranked and tried again later. Idempotent. Raises ``NotYetTerminatedError``."""
     cluster = get_cluster(world, workspace, cluster_id)
-    if cluster.ended or cluster.wanted is not Wanted.UP or cluster.status is not ClusterStatus.INIT:
+    if not is_launching(cluster):
         return {"outcome": "MOVED"}
     if cluster.retry_until_up and not called_invalid(cluster):
         _try_later(world, cluster)
