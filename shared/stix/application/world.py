@@ -13,7 +13,7 @@ from stix.ports.state_store import StateStore
 from stix.ports.surroundings import Clock, EventBus, Ids, Secrets, Sockets, Wake
 from stix.ports.workflows import Workflows
 
-__all__ = ["Limits", "World"]
+__all__ = ["Gateways", "Limits", "World"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,23 @@ class Limits:
     barrier_seconds: int = 600
     max_attempts: int = 10
     retention_seconds: int = 30 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Gateways:
+    """How the services of a workspace are reached.
+
+    Attributes:
+        nodes: machines that are launched for it while there is a service; 0: a process beside the control plane.
+        infra: where these machines are, as a task's ``infra``; empty for the cheapest place.
+        address: of the process.
+        missing: what the process needs and this machine has not, and how to install it; empty when all is there.
+    """
+
+    nodes: int = 2
+    infra: str = ""
+    address: str = "127.0.0.1"
+    missing: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +91,4 @@ class World:
     unusable: Mapping[str, CloudProblem] = field(default_factory=dict)
     agent_hash: Callable[[], str] = lambda: ""
     sockets: Sockets | None = None
+    gateways: Gateways = Gateways()

@@ -22,6 +22,7 @@ from .view import Replica, View, ViewError, parse_view
 
 log = logging.getLogger("stix.gateway")
 
+LOCK = "lock"
 _LOOK_SECONDS = 0.1
 _TICK_SECONDS = 1.0
 _DRAIN_TICK_SECONDS = 0.2
@@ -59,6 +60,8 @@ class Supervisor:
         self._stopping = self._leaves = False
         self._applied = False
         self._crashes = 0
+        self._told: Json = {}
+        self._changed_at = 0.0
 
     async def run(self) -> None:
         """Returns after ``stop``; HAProxy has ended too, unless it is to be left."""
@@ -171,10 +174,16 @@ class Supervisor:
                 "replicas": {one.id: self._of_replica(service.name, one) for one in service.replicas},
                 **self._metrics.of_service(service.name, now),
             }
+        problems = [*self._view_problems, *([self._problem] if self._problem else [])]
+        telling = {"view": self._view.version, "problems": problems, **_worth_telling(services)}
+        if telling != self._told:
+            self._told, self._changed_at = telling, now
         status = {
             "at": now,
+            "changed_at": self._changed_at,
+            "busy": any(one["in_flight"] or one["waiting"] or one["rate_60s"] for one in services.values()),
             "view_version": self._view.version,
-            "problems": [*self._view_problems, *([self._problem] if self._problem else [])],
+            "problems": problems,
             "haproxy": {
                 "pid": self._haproxy.pid,
                 "alive": self._haproxy.alive,
@@ -205,13 +214,31 @@ class Supervisor:
         return found
 
 
+def _worth_telling(services: Json) -> Json:
+    """What the control plane acts on: it is told of changes at once, of figures now and then."""
+    return {
+        name: {
+            "problem": one["problem"],
+            "waiting": bool(one["waiting"]),
+            "replicas": {
+                replica: (found["state"], found["reason"]) for replica, found in one["replicas"].items()
+            },
+        }
+        for name, one in services.items()
+    }
+
+
 def _lock(folder: str) -> IO[str]:
-    stream = open(os.path.join(folder, "lock"), "a", encoding="ascii")  # noqa: SIM115
+    """Held by the supervisor of a folder for as long as it lives; the file names it."""
+    stream = open(os.path.join(folder, LOCK), "a", encoding="ascii")  # noqa: SIM115
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         stream.close()
         raise GatewayError(f"Another gateway runs on {folder}. Give this one a folder of its own.") from None
+    stream.truncate(0)
+    stream.write(str(os.getpid()))
+    stream.flush()
     return stream
 
 

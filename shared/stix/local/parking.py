@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 __all__ = ["Parking", "ParkingWake"]
 
@@ -119,12 +119,17 @@ class Parking:
 
 
 class ParkingWake:
-    """The port ``Wake`` where requests are parked in this very process."""
+    """The port ``Wake`` where requests are parked in this very process. ``also``: who else hears of topics,
+    by their first word; they return at once."""
 
-    def __init__(self, parking: Parking):
+    def __init__(self, parking: Parking, also: Mapping[str, Callable[[], None]] | None = None):
         self._parking = parking
+        self._also = dict(also or {})
 
     def wake(self, topic: str) -> None:
+        hears = self._also.get(topic.partition("/")[0])
+        if hears is not None:
+            hears()
         self._parking.wake(topic)
 
 
