@@ -151,7 +151,8 @@ class GatewayProcess:
 
     def _last_words(self) -> str:
         try:
-            with open(os.path.join(self._folder, "gateway.log"), encoding="utf-8", errors="replace") as stream:
+            path = os.path.join(self._folder, "gateway.log")
+            with open(path, encoding="utf-8", errors="replace") as stream:
                 lines = [line.strip() for line in stream.read()[-4000:].splitlines() if line.strip()]
         except OSError:
             lines = []

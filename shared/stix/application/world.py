@@ -48,10 +48,10 @@ class Gateways:
     """How the services of a workspace are reached.
 
     Attributes:
-        nodes: machines that are launched for it while there is a service; 0: a process beside the control plane.
+        nodes: machines launched for it while there is a service; 0: a process beside the control plane.
         infra: where these machines are, as a task's ``infra``; empty for the cheapest place.
         address: of the process.
-        missing: what the process needs and this machine has not, and how to install it; empty when all is there.
+        missing: what this machine lacks for the process, and how to install it; empty when all is there.
     """
 
     nodes: int = 2
