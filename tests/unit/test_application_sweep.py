@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from stix.application import want
-from stix.application.records import cluster_key, job_key, operation_key
+from stix.application.records import cluster_key, job_key, operation_key, to_item
 from stix.application.settle_cluster import confirm, settle
 from stix.application.sweep import record_failure, sweep
+from stix.model.cluster import Node
 from stix.model.errors import UnavailableError
 from stix.model.status import ClusterStatus, IntentStatus, JobStatus, NodeStatus, OperationStatus, Wanted
 from stix.ports.compute import GangRequest
@@ -91,6 +92,29 @@ def test_run_is_started_soon_when_the_workflows_could_not_be_reached(plane):
     plane.pass_time(301)
     sweep(plane.world)
     assert runs(plane) == ["launch"]
+
+
+def test_all_that_is_due_is_looked_at_when_it_is_more_than_a_page_of_every_shard(plane, monkeypatch):
+    from stix.application import sweep as module
+
+    monkeypatch.setattr(module, "_PER_SHARD", 2)
+    now = plane.clock.now()
+    for number in range(100):
+        node = Node(
+            workspace=WORKSPACE,
+            cluster_id=f"c-{number}",
+            rank=0,
+            status=NodeStatus.UP,
+            since=now,
+            due_at=now,
+            machine_id="m",
+            attempt=0,
+            token_hash="",
+        )
+        plane.store.put(to_item(node))
+    plane.pass_time(1)
+    assert sweep(plane.world)["looked_at"]["node"] == 100
+    assert sweep(plane.world)["looked_at"]["node"] == 0
 
 
 def test_healthy_cluster_is_looked_at_again_when_its_heartbeats_would_be_late(plane):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from stix.application.attempts import is_launching
 from stix.application.end_machines import end_intent
+from stix.application.gateway_nodes import keep_gateways
 from stix.application.jobs import JOB_CHECK_SECONDS, end_job
 from stix.application.join_nodes import hand_over
 from stix.application.ledger import CHECK_SECONDS
@@ -32,6 +35,7 @@ from stix.application.world import World
 from stix.lifecycle.cluster import ClusterAction, decide_cluster
 from stix.model.cluster import Cluster, Heartbeat, Intent, Node, Tombstone
 from stix.model.errors import StixError, UnavailableError
+from stix.model.gateway_fleet import GatewayFleet
 from stix.model.job import Job
 from stix.model.ledger import LedgerEntry
 from stix.model.managed_job import ManagedJob
@@ -53,6 +57,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _PER_SHARD = 50
+_MORE_SECONDS = 30.0
+"""So long a sweep goes on where there is more than a page of a shard."""
 ORPHANS_EVERY_SECONDS = 600.0
 ORPHANS_QUIET_SECONDS = 3600.0
 BUSY_SECONDS = 2 * 86400.0
@@ -67,29 +73,49 @@ def sweep(world: World) -> dict[str, Any]:
     """Look at what is due: counts by kind, how many were skipped, age of the oldest in seconds."""
     now = world.clock.now()
     kinds = KINDS | RARE_KINDS if int(now) % _RARELY < _RARE_WINDOW else KINDS
-    counts = dict.fromkeys(kinds, 0)
-    skipped = 0
-    oldest = now
+    tally = _Tally(now)
     for kind, look in kinds.items():
-        for shard in range(SHARDS):
-            for entry in world.store.due(kind, shard, now, limit=_PER_SHARD):
-                oldest = min(oldest, entry.due_at)
-                try:
-                    counts[kind] += _look(world, entry, look, now)
-                except VersionConflictError:
-                    skipped += 1  # somebody moved it
-                except Exception:
-                    # One item that cannot be handled must not keep the others waiting, now or next time.
-                    logger.exception("item could not be swept", extra={"key": str(entry.key)})
-                    skipped += 1
-                    _postpone(world, entry.key, now)
+        shards: Iterable[int] = range(SHARDS)
+        while shards:
+            full = [shard for shard in shards if _sweep_shard(world, kind, shard, look, now, tally)]
+            shards = full if world.clock.now() - now < _MORE_SECONDS else ()
     started = _start_orphan_sweep(world, now)
     return {
-        "looked_at": counts,
-        "skipped": skipped,
-        "oldest_due_seconds": now - oldest,
+        "looked_at": {kind: tally.counts[kind] for kind in kinds},
+        "skipped": tally.skipped,
+        "oldest_due_seconds": now - tally.oldest,
         "orphan_sweep": started,
     }
+
+
+@dataclass
+class _Tally:
+    """What a sweep did so far; ``oldest`` is the earliest moment that was due."""
+
+    oldest: float
+    counts: Counter[str] = field(default_factory=Counter)
+    skipped: int = 0
+
+
+def _sweep_shard(
+    world: World, kind: str, shard: int, look: Callable[[World, Item, float], None], now: float, tally: _Tally
+) -> bool:
+    """Look at one page of what is due; True where there is more. An index that lags shows entries again that
+    were handled: then the next sweep goes on."""
+    due, handled = world.store.due(kind, shard, now, limit=_PER_SHARD), 0
+    for entry in due:
+        tally.oldest = min(tally.oldest, entry.due_at)
+        try:
+            handled += _look(world, entry, look, now)
+        except VersionConflictError:
+            tally.skipped += 1  # somebody moved it
+        except Exception:
+            # One item that cannot be handled must not keep the others waiting, now or next time.
+            logger.exception("item could not be swept", extra={"key": str(entry.key)})
+            tally.skipped += 1
+            _postpone(world, entry.key, now)
+    tally.counts[kind] += handled
+    return len(due) == _PER_SHARD and handled > 0
 
 
 def _look(world: World, entry: DueItem, look: Callable[[World, Item, float], None], now: float) -> int:
@@ -231,12 +257,17 @@ def _managed_job(world: World, item: Item, now: float) -> None:
     nudge(world, item.key.workspace, load(ManagedJob, item).owner)
 
 
+def _gateways(world: World, item: Item, now: float) -> None:
+    keep_gateways(world, item.key.workspace)
+
+
 KINDS: dict[str, Callable[[World, Item, float], None]] = {
     Cluster.kind: _cluster,
     Node.kind: _node,
     Job.kind: _job,
     Operation.kind: _operation,
     ManagedJob.kind: _managed_job,
+    GatewayFleet.kind: _gateways,
 }
 """What every sweep looks at, and how it looks at one item of it."""
 

@@ -58,9 +58,13 @@ def sweep_place(world: World, cloud: str, region: str, mode: str = "sweep") -> d
         return adopt_place(world, cloud, region)
     place = Place(cloud, region)
     provider = world.compute[cloud]
-    machines = list(provider.list_tagged(place, world.deployment))
-    unknown = [machine for machine in machines if not _known(world, machine)]
-    limit = max(3, len(machines) // 20)
+    machines = 0
+    unknown: list[Machine] = []
+    for machine in provider.list_tagged(place, world.deployment):
+        machines += 1  # counted, not kept: there may be thousands
+        if not _known(world, machine):
+            unknown.append(machine)
+    limit = max(3, machines // 20)
     untrusted = bool(unknown) and bool(disarmed(world))
     marked, oldest = 0, 0.0
     ending: list[Machine] = []
@@ -81,7 +85,7 @@ def sweep_place(world: World, cloud: str, region: str, mode: str = "sweep") -> d
         provider.terminate(place, [machine.id for machine in ending])
         detail = {"place": f"{cloud}/{region}", "machines": [machine.id for machine in ending]}
         world.events.publish(Event("OrphansEnded", SYSTEM, cloud, world.clock.now(), detail))
-    return {"marked": marked, "ended": len(ending), "machines": len(machines)} | (
+    return {"marked": marked, "ended": len(ending), "machines": machines} | (
         {"orphan_seconds": oldest} if oldest else {}
     )
 

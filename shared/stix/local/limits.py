@@ -19,12 +19,13 @@ EMBEDDED_LIMITS = Limits(
     lost_seconds=60,
 )
 
-_BARRIER = "STIX_BARRIER_SECONDS"
-_LONGEST_BARRIER = 86400
+_BARRIER, _LONGEST_BARRIER = "STIX_BARRIER_SECONDS", 86400
+_REPORT, _LONGEST_REPORT = "STIX_REPORT_SECONDS", 600
 
 
 def limits_from(environ: Mapping[str, str], *, public: bool) -> Limits:
-    """The limits under the environment's ``STIX_BARRIER_SECONDS``; ``public``: machines of a cloud can join.
+    """The limits under the environment's ``STIX_BARRIER_SECONDS`` and ``STIX_REPORT_SECONDS``; ``public``:
+    machines of a cloud can join.
 
     Raises ``InvalidInputError``.
     """
@@ -32,13 +33,24 @@ def limits_from(environ: Mapping[str, str], *, public: bool) -> Limits:
     if public:
         # Machines of a cloud need minutes to boot.
         limits = replace(limits, boot_seconds=Limits().boot_seconds)
-    given = environ.get(_BARRIER, "").strip()
+    barrier = _seconds(environ, _BARRIER, _LONGEST_BARRIER)
+    if barrier is not None:
+        limits = replace(limits, barrier_seconds=barrier)
+    report = _seconds(environ, _REPORT, _LONGEST_REPORT)
+    if report is not None:
+        limits = replace(limits, report_seconds=report, poll_seconds=report, lost_seconds=3 * report)
+    return limits
+
+
+def _seconds(environ: Mapping[str, str], name: str, longest: int) -> int | None:
+    """None where it is not set. Raises ``InvalidInputError``."""
+    given = environ.get(name, "").strip()
     if not given:
-        return limits
-    if not (given.isascii() and given.isdigit() and 1 <= int(given) <= _LONGEST_BARRIER):
+        return None
+    if not (given.isascii() and given.isdigit() and 1 <= int(given) <= longest):
         raise InvalidInputError(
-            f"{_BARRIER} is {given!r}, which is not a number of seconds.",
-            hint=f"Set it to a whole number from 1 to {_LONGEST_BARRIER}, or unset it.",
-            details={"field": _BARRIER, "value": given},
+            f"{name} is {given!r}, which is not a number of seconds.",
+            hint=f"Set it to a whole number from 1 to {longest}, or unset it.",
+            details={"field": name, "value": given},
         )
-    return replace(limits, barrier_seconds=int(given))
+    return int(given)
