@@ -343,7 +343,10 @@ def test_defaults_are_skypilots_when_a_service_is_short():
         300,
         1200,
     )
-    assert (service.load_balancing_policy, service.stream_timeout_seconds) == ("least_load", 120)
+    assert (service.load_balancing_policy, service.load_balancer.stream_timeout_seconds) == (
+        "least_load",
+        120,
+    )
 
 
 def test_envs_are_filled_in_when_a_bucket_volume_service_or_repository_names_them():

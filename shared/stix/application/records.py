@@ -9,16 +9,19 @@ from typing import TypeVar
 from stix.application.world import World
 from stix.model.cluster import Cluster, Heartbeat, Intent, Node, Tombstone
 from stix.model.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from stix.model.gateway_fleet import GatewayFleet
 from stix.model.job import Job, JobLog
 from stix.model.ledger import LedgerEntry
 from stix.model.managed_job import Checkpoint, JobEvent, JobRun, ManagedJob
 from stix.model.names import CLUSTER_NAME, MAX_NAME
 from stix.model.operation import Operation
 from stix.model.record import Record
+from stix.model.service_state import GatewayFigures, GatewaySeen, Replica, Service
 from stix.model.status import JobStatus, NodeStatus
 from stix.ports.state_store import Item, Key, Put, VersionConflictError, Write
 
 __all__ = [
+    "GATEWAYS",
     "checkpoint_parent",
     "child_records",
     "cluster_by_name",
@@ -38,6 +41,7 @@ __all__ = [
     "operation_key",
     "put",
     "save",
+    "service_key",
     "to_item",
     "unfinished",
     "update",
@@ -46,6 +50,8 @@ __all__ = [
 R = TypeVar("R", bound=Record)
 
 _UPDATE_TRIES = 12
+GATEWAYS = "gateways"
+"""The parent of what is known of a workspace's gateways."""
 
 
 def cluster_key(workspace: str, cluster_id: str) -> Key:
@@ -84,6 +90,10 @@ def managed_job_key(workspace: str, number: int) -> Key:
     return Key.top(workspace, ManagedJob.kind, f"{number:010d}")
 
 
+def service_key(workspace: str, name: str) -> Key:
+    return Key.top(workspace, Service.kind, name)
+
+
 def checkpoint_parent(number: int, task: int) -> str:
     return f"{number:010d}.{task:04d}"
 
@@ -101,6 +111,16 @@ def _key_of(record: Record) -> Key:
             )
         case JobEvent() | JobRun():
             return Key(record.workspace, record.kind, f"{record.job_id:010d}", f"{record.number:08d}")
+        case GatewayFleet():
+            return Key.top(record.workspace, record.kind, GATEWAYS)
+        case Service():
+            return service_key(record.workspace, record.name)
+        case Replica():
+            return Key(record.workspace, record.kind, record.service_uid, f"{record.id:08d}")
+        case GatewayFigures():
+            return Key(record.workspace, record.kind, record.service, record.gateway_id)
+        case GatewaySeen():
+            return Key(record.workspace, record.kind, GATEWAYS, record.gateway_id)
         case Cluster():
             return cluster_key(record.workspace, record.id)
         case Operation():
@@ -137,8 +157,10 @@ def _live(record: Record) -> bool:
             return not record.status.terminal
         case Intent():
             return record.status == "PENDING"
-        case LedgerEntry():
+        case LedgerEntry() | Service():
             return record.ended_at is None
+        case GatewayFleet():
+            return record.on
         case Tombstone():
             return True
         case _:
@@ -156,7 +178,7 @@ def to_item(record: Record) -> Item:
         status=str(getattr(record, "status", "")),
         live=live,
         due_at=record.due_at if live else None,
-        listed=isinstance(record, Cluster | Operation | LedgerEntry | ManagedJob),
+        listed=isinstance(record, Cluster | Operation | LedgerEntry | ManagedJob | Service),
         created_at=_listed_by(record),
         expires_at=record.expires_at,
         schema_version=record.schema_version,

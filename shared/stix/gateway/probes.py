@@ -36,10 +36,10 @@ class Prober:
 
     def update(self, view: View) -> None:
         wanted = {
-            (service.name, replica.key): (replica, service.probe)
+            (service.name, replica.key): (replica, replica.probe or service.probe)
             for service in view.services
             for replica in service.replicas
-            if replica.state == "ready"
+            if replica.state != "draining"
         }
         for key in self._tasks.keys() - wanted.keys():
             self._tasks.pop(key).cancel()

@@ -109,9 +109,13 @@ class Reconciler:
         return f"s{slots.index(key) + 1}" if key in slots else None
 
     def is_up(self, name: str, key: str) -> bool:
-        """Whether HAProxy sends new requests to a replica."""
+        """Whether HAProxy sends new requests to a replica, or need not: one on standby."""
         server = self.server_of(name, key)
-        return server is not None and self.servers[name][server].up
+        if server is None:
+            return False
+        if self.servers[name][server].up:
+            return True
+        return any(one.key == key and one.state == "standby" for one in self.services[name].replicas)
 
     def _open_services(self, view: View) -> Mapping[str, Service]:
         """Those that HAProxy listens for. After ``take_over`` these are what the view has: their ports are
@@ -125,7 +129,7 @@ class Reconciler:
             (name, one.key)
             for name, service in services.items()
             for one in service.replicas
-            if one.state == "ready"
+            if one.state != "draining"
         }
         held = {(name, key) for name in services for key in self.slots.get(name, ()) if key}
         held |= {(name, one.key) for name, service in services.items() for one in service.replicas}

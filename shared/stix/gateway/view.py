@@ -44,7 +44,8 @@ class Probe:
 
 @dataclass(frozen=True)
 class Replica:
-    """``ready`` replicas get requests while their probe succeeds, ``draining`` ones none that are new.
+    """``ready`` replicas get requests while their probe succeeds, ``draining`` ones none that are new, and
+    ``standby`` ones are probed only. ``probe`` is its own one, where the service's is not for its version.
 
     ``weight`` compares replicas of one service: twice the weight, twice the requests.
     """
@@ -55,6 +56,7 @@ class Replica:
     port: int
     weight: float = 1
     state: str = "ready"
+    probe: Optional[Probe] = None
 
     @property
     def key(self) -> str:
@@ -160,7 +162,8 @@ def _replica(fields: Fields) -> Replica:
         address=fields.take("address", address),
         port=fields.take("port", _PORT),
         weight=fields.take("weight", number(1e-6, 1e9, "Write a number above 0."), 1.0),
-        state=fields.take("state", choice(("ready", "draining")), "ready"),
+        state=fields.take("state", choice(("ready", "standby", "draining")), "ready"),
+        probe=_probe(fields.inner("probe")) if fields.has("probe") else None,
     )
 
 

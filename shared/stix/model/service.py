@@ -4,43 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from stix.model.accelerators import parse_accelerator
 from stix.model.cron import Cron, parse_cron, parse_timezone
 from stix.model.plain import given_fields
 from stix.model.problems import FieldPath, Problem, refuse, refuse_all, shown
-from stix.model.shapes import Parser, choice, each, flag, free_mapping, mapping, named, number, text, whole
+from stix.model.readiness_probe import (
+    DAY_SECONDS,
+    ReadinessProbe,
+    parse_header_name,
+    parse_path,
+    parse_probe,
+    seconds_above_zero,
+    seconds_of_a_day,
+)
+from stix.model.shapes import Parser, choice, each, flag, mapping, named, number, text, whole
 
 __all__ = [
     "CustomMetric",
+    "LoadBalancer",
     "Pool",
-    "ReadinessProbe",
     "ReplicaPolicy",
     "ScheduledReplicas",
-    "Service",
+    "ServiceSpec",
     "Tls",
     "parse_pool",
     "parse_service",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadinessProbe:
-    """An HTTP request (GET, or POST with ``post_data``) that a ready replica answers; times in seconds."""
-
-    path: str
-    initial_delay_seconds: float = 1200
-    timeout_seconds: float = 15
-    endpoint_probe_interval_seconds: float = 10
-    consecutive_failure_threshold_timeout: float = 180
-    post_data: str | Mapping[str, Any] | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def to_config(self) -> dict[str, Any] | str:
-        config = given_fields(self)
-        return config if len(config) > 1 else self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +96,26 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class LoadBalancer:
+    """``stream_timeout_seconds``: the longest silence within a request. While no replica is ready at most
+    ``max_queue`` requests wait, each for ``wait_seconds``. ``drain_seconds``: how long requests in progress
+    may take when a replica leaves. ``sticky_header``: what ``sticky`` goes by, None for a cookie."""
+
+    stream_timeout_seconds: float = 120
+    wait_seconds: int = 300
+    max_queue: int = 1000
+    drain_seconds: float = 120
+    sticky_header: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
     """A service as it is wanted."""
 
     readiness_probe: ReadinessProbe
     replica_policy: ReplicaPolicy = ReplicaPolicy(1)
     load_balancing_policy: str = "least_load"
-    stream_timeout_seconds: float = 120
+    load_balancer: LoadBalancer = LoadBalancer()
     ports: int | None = None
     tls: Tls | None = None
 
@@ -119,8 +124,6 @@ class Service:
         if self.replica_policy == ReplicaPolicy(self.replica_policy.min_replicas):
             config.pop("replica_policy", None)
             config["replicas"] = self.replica_policy.min_replicas
-        if "stream_timeout_seconds" in config:
-            config["load_balancer"] = {"stream_timeout_seconds": config.pop("stream_timeout_seconds")}
         return config
 
 
@@ -140,42 +143,7 @@ class Pool:
         return given_fields(self)
 
 
-def _path(value: Any) -> str:
-    hint = "Write a path of the service, such as /health."
-    path = str(text("a path", hint)(value))
-    if not path.startswith("/"):
-        raise refuse(f"{shown(path)} does not begin with a slash.", hint, value=path)
-    return path
-
-
-def _post_data(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return free_mapping("post_data")(value)
-    return text("data to post", "Write JSON as text, or a mapping.")(value)
-
-
 _seconds = number(0, unit="seconds")
-_PROBE = mapping(
-    "readiness_probe",
-    {
-        "path": _path,
-        "initial_delay_seconds": _seconds,
-        "timeout_seconds": number(above=True, unit="seconds"),
-        "endpoint_probe_interval_seconds": number(above=True, unit="seconds"),
-        "consecutive_failure_threshold_timeout": _seconds,
-        "post_data": _post_data,
-        "headers": named(text("a header's text"), "name: text"),
-    },
-    required=("path",),
-)
-
-
-def _probe(value: Any) -> ReadinessProbe:
-    if isinstance(value, str):
-        return ReadinessProbe(_path(value))
-    return ReadinessProbe(**_PROBE(value))
-
-
 _qps = number(above=True)
 
 
@@ -212,7 +180,7 @@ def _metric_name(value: Any) -> str:
 
 _CUSTOM_METRIC = mapping(
     "custom_metric",
-    {"name": _metric_name, "target": number(above=True), "path": _path},
+    {"name": _metric_name, "target": number(above=True), "path": parse_path},
     required=("name", "target"),
 )
 _POLICY = mapping(
@@ -267,16 +235,24 @@ _TLS_FILE: Parser = text("the path of a file")
 _tls = mapping("tls", {"keyfile": _TLS_FILE, "certfile": _TLS_FILE}, required=("keyfile", "certfile"))
 _BALANCERS = ("round_robin", "least_load", "instance_aware_least_load", "weighted", "sticky")
 _BY_ACCELERATOR = ("instance_aware_least_load", "weighted")
+_LOAD_BALANCER = mapping(
+    "load_balancer",
+    {
+        "stream_timeout_seconds": seconds_above_zero,
+        "wait_seconds": whole(0, DAY_SECONDS),
+        "max_queue": whole(0, 10**6),
+        "drain_seconds": seconds_of_a_day,
+        "sticky_header": lambda value: parse_header_name(text("a header's name")(value)),
+    },
+)
 _SERVICE = mapping(
     "the service",
     {
-        "readiness_probe": _probe,
+        "readiness_probe": parse_probe,
         "replicas": whole(0),
         "replica_policy": _policy,
         "load_balancing_policy": choice("a policy of load balancing", _BALANCERS),
-        "load_balancer": mapping(
-            "load_balancer", {"stream_timeout_seconds": number(above=True, unit="seconds")}
-        ),
+        "load_balancer": lambda value: LoadBalancer(**_LOAD_BALANCER(value)),
         "ports": whole(1, 65535),
         "tls": lambda value: Tls(**_tls(value)),
     },
@@ -284,9 +260,9 @@ _SERVICE = mapping(
 )
 
 
-def parse_service(value: Any) -> Service | None:
+def parse_service(value: Any) -> ServiceSpec | None:
     """The ``service`` of a task."""
-    if value is None or isinstance(value, Service):
+    if value is None or isinstance(value, ServiceSpec):
         return value
     fields = _SERVICE(value)
     replicas = fields.pop("replicas", None)
@@ -295,9 +271,7 @@ def parse_service(value: Any) -> Service | None:
         raise refuse_all([Problem(("replicas",), text, "Keep replica_policy, with min_replicas.")])
     if replicas is not None:
         fields["replica_policy"] = ReplicaPolicy(replicas)
-    if "load_balancer" in fields:
-        fields |= fields.pop("load_balancer")
-    service = Service(**fields)
+    service = ServiceSpec(**fields)
     by_accelerator = isinstance(service.replica_policy.target_qps_per_replica, Mapping)
     if by_accelerator != (service.load_balancing_policy in _BY_ACCELERATOR):
         text = "target_qps_per_replica by accelerator and instance_aware_least_load or weighted go together."
@@ -307,6 +281,10 @@ def parse_service(value: Any) -> Service | None:
                 "Write load_balancing_policy: instance_aware_least_load or weighted, or one number for all."
             )
         raise refuse_all([Problem(("load_balancing_policy",), text, hint)])
+    if service.load_balancer.sticky_header and service.load_balancing_policy != "sticky":
+        text = f"{service.load_balancing_policy} does not look at a header."
+        hint = "Write load_balancing_policy: sticky, or leave it out."
+        raise refuse_all([Problem(("load_balancer", "sticky_header"), text, hint)])
     return service
 
 

@@ -11,7 +11,9 @@ __all__ = [
     "ManagedJobStatus",
     "NodeStatus",
     "OperationStatus",
+    "PoolStatus",
     "ReplicaStatus",
+    "ServiceStatus",
     "Wanted",
 ]
 
@@ -105,8 +107,19 @@ class OperationStatus(StrEnum):
         return self in (OperationStatus.SUCCEEDED, OperationStatus.FAILED, OperationStatus.CANCELLED)
 
 
+class PoolStatus(StrEnum):
+    """Of a pool of workers, with SkyPilot's names of a service. ``TERMINATED`` is ours: it is gone."""
+
+    REPLICA_INIT = "REPLICA_INIT"
+    READY = "READY"
+    NO_REPLICA = "NO_REPLICA"
+    SHUTTING_DOWN = "SHUTTING_DOWN"
+    FAILED = "FAILED"
+    TERMINATED = "TERMINATED"
+
+
 class ReplicaStatus(StrEnum):
-    """Of one replica of a service."""
+    """Of one replica of a service, and of one worker of a pool."""
 
     PENDING = "PENDING"
     PROVISIONING = "PROVISIONING"
@@ -125,6 +138,18 @@ class ReplicaStatus(StrEnum):
     @property
     def failed(self) -> bool:
         return self.value.startswith("FAILED")
+
+
+class ServiceStatus(StrEnum):
+    """Of a service, from its replicas. SkyPilot's ``CONTROLLER_INIT`` and ``CONTROLLER_FAILED`` never occur
+    here: there is no controller."""
+
+    REPLICA_INIT = "REPLICA_INIT"
+    READY = "READY"
+    NO_REPLICA = "NO_REPLICA"
+    FAILED = "FAILED"
+    SHUTTING_DOWN = "SHUTTING_DOWN"
+    FAILED_CLEANUP = "FAILED_CLEANUP"
 
 
 class IntentStatus(StrEnum):

@@ -42,7 +42,7 @@ from stix.model.mounts import (
 from stix.model.plain import plain
 from stix.model.problems import Problem, problems_in, refuse_all, task_error
 from stix.model.resources import Resources
-from stix.model.service import Pool, Service, parse_pool, parse_service
+from stix.model.service import Pool, ServiceSpec, parse_pool, parse_service
 from stix.model.shapes import ReadBy
 from stix.model.storage import Storage, is_url
 from stix.model.task_config import parse_config
@@ -148,7 +148,7 @@ class Task(BaseModel):
     volume_mounts: Annotated[tuple[VolumeMount, ...], ReadBy(parse_volume_mounts)] = ()
     inputs: Annotated[dict[str, float], ReadBy(parse_data)] = {}
     outputs: Annotated[dict[str, float], ReadBy(parse_data)] = {}
-    service: Annotated[Service | None, ReadBy(parse_service)] = None
+    service: Annotated[ServiceSpec | None, ReadBy(parse_service)] = None
     pool: Annotated[Pool | None, ReadBy(parse_pool)] = None
     config: Annotated[dict[str, Any], ReadBy(parse_config)] = {}
     event_callback: Annotated[str | None, ReadBy(parse_event_callback)] = None
@@ -355,7 +355,7 @@ class Task(BaseModel):
     def update_secrets(self, secrets: Mapping[str, str | None]) -> Task:
         return self._change({"secrets": {**self.secrets, **secrets}})
 
-    def set_service(self, service: Service | Mapping[str, Any] | None) -> Task:
+    def set_service(self, service: ServiceSpec | Mapping[str, Any] | None) -> Task:
         return self._change({"service": service})
 
     def set_inputs(self, inputs: str, estimated_size_gigabytes: float) -> Task:
