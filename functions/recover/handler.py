@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
-
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stix.application import advance_job, take_machine_event
 from stix.runtime.dispatch import Action, dispatch
 
-logger = Logger(service="recover")
+logger = logging.getLogger(__name__)
 
 ACTIONS: dict[str, Action] = {
     "advance": lambda w, e: advance_job.advance(w, e["job"]["workspace"], e["job"]["id"]),
@@ -21,6 +19,6 @@ ACTIONS: dict[str, Action] = {
 }
 
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """One step of the job machine, or one event of EC2."""
     return dispatch(ACTIONS, event, logger)

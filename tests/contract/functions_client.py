@@ -38,7 +38,11 @@ def send(
     authorized: bool = True,
 ) -> Answer:
     """One request. ``authorized``: the route stands behind the authorizer, which may refuse."""
-    fields = {"host": "api.example", "content-type": "application/json", **(headers or {})}
+    fields = {
+        "host": "api.example",
+        "content-type": "application/json",
+        **{name.lower(): value for name, value in (headers or {}).items()},
+    }
     if token:
         fields["authorization"] = f"Bearer {token}"
     data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
