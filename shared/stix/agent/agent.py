@@ -17,6 +17,7 @@ from .config import AgentConfig, ConfigError, load_config
 from .exit_codes import EXIT_CONFIG, EXIT_POWER_OFF, EXIT_REFUSED, EXIT_RESTART
 from .facts import discover_facts
 from .files import Json, read_json, write_json
+from .gateway import Gateway
 from .head import Head
 from .http_channel import HttpChannel
 from .journal import start_journal
@@ -74,6 +75,7 @@ class Agent:
         self._shipping = LogShipping(self._membership, config.tunables, self._stopping)
         self._mounts = Mounts(config, self._membership)
         self._access = Access(config, self._membership, self._tell_ssh)
+        self._gateway = Gateway(config, self._membership)
         self._links: Dict[int, PeerLink] = {}
         self._head: Optional[Head] = None
         self._reporter: Optional[Reporter] = None
@@ -206,6 +208,8 @@ class Agent:
             accept=head.accept if head is not None else None,
             after=self._after if head is not None else 0,
             access=self._access,
+            gateway=self._gateway,
+            on_gateway=lambda: self._spawn("gateway", lambda: self._gateway.run(self._stopping)),
             on_peers=self._point_links,
             wind_down=self._wind_down,
         )

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Union
 
+_PACKAGES = {"stix_agent": "", "stix_gateway": "../gateway"}
 _MAIN = "import sys\nfrom stix_agent.entry import main\nsys.exit(main(sys.argv[1:]))\n"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _LEFT_OUT = {"archive.py", "__main__.py"}
@@ -35,9 +36,10 @@ def archive_bytes() -> bytes:
     buffer.write(b"#!/usr/bin/env python3\n")
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         _add(archive, "__main__.py", _MAIN.encode())
-        for source in sorted(Path(__file__).resolve().parent.glob("*.py")):
-            if source.name not in _LEFT_OUT:
-                _add(archive, f"stix_agent/{source.name}", source.read_bytes())
+        for package, folder in _PACKAGES.items():
+            for source in sorted(Path(__file__).resolve().parent.joinpath(folder).glob("*.py")):
+                if package != "stix_agent" or source.name not in _LEFT_OUT:
+                    _add(archive, f"{package}/{source.name}", source.read_bytes())
     return buffer.getvalue()
 
 

@@ -11,6 +11,7 @@ from .access import Access
 from .backoff import Backoff
 from .config import AgentConfig
 from .files import Json
+from .gateway import Gateway
 from .http_channel import HttpChannel, RefusedError, UnreachableError
 from .log_shipping import LogShipping
 from .membership import Membership
@@ -34,6 +35,8 @@ class Commanding:
         accept: Optional[Callable[[List[Json]], int]],
         after: int,
         access: Access,
+        gateway: Gateway,
+        on_gateway: Callable[[], None],
         on_peers: Callable[[], None],
         wind_down: Callable[[str], None],
     ) -> None:
@@ -42,6 +45,7 @@ class Commanding:
         self._stopping = stopping
         self._accept, self._after = accept, after
         self._access, self._on_peers, self._wind_down = access, on_peers, wind_down
+        self._gateway, self._on_gateway = gateway, on_gateway
         self._wake = threading.Event()
         self._follow_version = 0
 
@@ -78,6 +82,7 @@ class Commanding:
             "settings_version": self._settings.version,
             "follow_version": self._follow_version,
             "access_version": self._access.version,
+            "gateway": self._gateway.digest,
         }
 
     def _take(self, answer: Json) -> bool:
@@ -92,6 +97,12 @@ class Commanding:
             news = True
         if answer.get("access") is not None and answer.get("access_version") != self._access.version:
             self._access.update(int(answer["access_version"]), answer["access"])
+            news = True
+        if answer.get("gateway_view") is not None and answer.get("gateway") != self._gateway.digest:
+            begun = self._gateway.begun
+            self._gateway.update(str(answer["gateway"]), answer["gateway_view"])
+            if not begun:
+                self._on_gateway()
             news = True
         for entry in answer.get("follow") or []:
             self._shipping.follow(int(entry["job"]), float(entry["until"]))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Checkpoints", "Commands", "Downloads", "Join", "Logs", "Report", "Secrets"]
+__all__ = ["Checkpoints", "Commands", "Downloads", "GatewayStatus", "Join", "Logs", "Report", "Secrets"]
 
 
 class Message(BaseModel):
@@ -50,7 +50,7 @@ class Report(Message):
 
 
 class Commands(Message):
-    """``after`` acknowledges; the versions are those that the agent has."""
+    """``after`` acknowledges; the versions are those that the agent has, ``gateway`` names its view."""
 
     after: int | None = None
     wait: bool | None = None
@@ -58,6 +58,13 @@ class Commands(Message):
     settings_version: int | None = None
     follow_version: int | None = None
     access_version: int | None = None
+    gateway: str | None = None
+
+
+class GatewayStatus(Message):
+    """What ``status.json`` of a node's gateway says."""
+
+    status: dict[str, Any]
 
 
 class Chunk(Message):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from stix.application.gateway_feed import told_view
 from stix.application.jobs import job_topic
 from stix.application.join_nodes import GoneError, tell_if_complete, tell_peers
 from stix.application.nudge_job import nudge
@@ -27,6 +28,7 @@ from stix.lifecycle.cluster import autostop_at
 from stix.model.cluster import Cluster, Heartbeat, Node
 from stix.model.container import container_image
 from stix.model.errors import InvalidInputError
+from stix.model.gateway_fleet import GATEWAYS_OWNER
 from stix.model.job import Job
 from stix.model.resources import Resources
 from stix.model.status import ClusterStatus, JobStatus, NodeStatus, Wanted
@@ -194,9 +196,14 @@ def commands(world: World, who: NodePrincipal, request: Mapping[str, Any]) -> tu
         answer["access_version"], access = told_access(world, cluster, who.rank, request["access_version"])
         if access is not None:
             answer["access"] = access
+    if cluster.owner == GATEWAYS_OWNER:
+        answer["gateway"], view = told_view(world, cluster, str(request.get("gateway") or ""))
+        if view is not None:
+            answer["gateway_view"] = view
     if who.rank == 0 and cluster.status is ClusterStatus.UP:
         answer["commands"], answer["more"] = _next_commands(world, cluster, int(request.get("after") or 0))
-    news = bool(answer["commands"]) or any(name in answer for name in ("peers", "settings", "access"))
+    told = ("peers", "settings", "access", "gateway_view")
+    news = bool(answer["commands"]) or any(name in answer for name in told)
     news |= request.get("follow_version", answer["follow_version"]) != answer["follow_version"]
     return answer, news
 

@@ -29,7 +29,8 @@ __all__ = ["OwnedRun", "launch_owned", "rerun_owned"]
 class OwnedRun:
     """A run of a managed job: whose it is, and what is written together with it.
 
-    ``ranked`` are the offers in the order in which they are tried; ``managed`` is what the agent is told.
+    ``ranked`` are the offers in the order in which they are tried, ranked by the launch where there are none;
+    ``managed`` is what the agent is told.
     ``writes`` gives what must be true at once with the new cluster and job, or else none of it.
     """
 
@@ -64,7 +65,7 @@ def launch_owned(world: World, workspace: str, request: LaunchRequest, run: Owne
         num_nodes=task.num_nodes,
         requested=task.resources.to_config(),
         last_use=last_use(task),
-        plan_key=store_plan(world, workspace, cluster_id, list(run.ranked)),
+        plan_key=store_plan(world, workspace, cluster_id, list(run.ranked)) if run.ranked else "",
         offers=len(run.ranked),
         operation_id=operation_id,
         cluster_key=hash_token(world.ids.secret()),

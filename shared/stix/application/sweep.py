@@ -11,6 +11,7 @@ from typing import Any
 
 from stix.application.attempts import is_launching
 from stix.application.end_machines import end_intent
+from stix.application.gateway_nodes import keep_gateways
 from stix.application.jobs import JOB_CHECK_SECONDS, end_job
 from stix.application.join_nodes import hand_over
 from stix.application.ledger import CHECK_SECONDS
@@ -34,6 +35,7 @@ from stix.application.world import World
 from stix.lifecycle.cluster import ClusterAction, decide_cluster
 from stix.model.cluster import Cluster, Heartbeat, Intent, Node, Tombstone
 from stix.model.errors import StixError, UnavailableError
+from stix.model.gateway_fleet import GatewayFleet
 from stix.model.job import Job
 from stix.model.ledger import LedgerEntry
 from stix.model.managed_job import ManagedJob
@@ -255,12 +257,17 @@ def _managed_job(world: World, item: Item, now: float) -> None:
     nudge(world, item.key.workspace, load(ManagedJob, item).owner)
 
 
+def _gateways(world: World, item: Item, now: float) -> None:
+    keep_gateways(world, item.key.workspace)
+
+
 KINDS: dict[str, Callable[[World, Item, float], None]] = {
     Cluster.kind: _cluster,
     Node.kind: _node,
     Job.kind: _job,
     Operation.kind: _operation,
     ManagedJob.kind: _managed_job,
+    GatewayFleet.kind: _gateways,
 }
 """What every sweep looks at, and how it looks at one item of it."""
 

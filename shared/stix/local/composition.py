@@ -20,7 +20,9 @@ from stix.application.tokens import create_user_token
 from stix.application.world import World
 from stix.clouds.registry import facts
 from stix.local.clouds import connect_clouds
+from stix.local.daemon import server_environment
 from stix.local.functions import FUNCTIONS, Functions, Handler, bundle_folder
+from stix.local.gateway_keeper import GatewayKeeper, missing_haproxy
 from stix.local.home import Home, write_private
 from stix.local.interpreter import FunctionError, Interpreter, WorkflowDriver, load_definitions
 from stix.local.limits import limits_from
@@ -32,6 +34,7 @@ from stix.ports.compute import Compute
 from stix.ports.state_store import Item, Key
 from stix.runtime.agent_archive import archive_hash
 from stix.runtime.current_catalog import home_catalog
+from stix.runtime.gateway_settings import gateways_from
 from stix.runtime.schedules import SCHEDULES, Schedule
 
 __all__ = ["Embedded", "compose"]
@@ -56,6 +59,7 @@ class Embedded:
     database: SqliteDatabase
     driver: WorkflowDriver
     scheduler: Scheduler
+    gateway: GatewayKeeper | None = None
 
     def start(self) -> None:
         """Go on with the state machines that an earlier process left, and fire what fell due meanwhile."""
@@ -63,6 +67,8 @@ class Embedded:
         if recovered:
             logger.info("%d invocations of an earlier process run again", recovered)
         self.scheduler.start()
+        if self.gateway is not None:
+            self.gateway.start()
 
     def stop(self, seconds: float) -> bool:
         """Begin nothing new; False when invocations are still running after ``seconds``.
@@ -70,6 +76,8 @@ class Embedded:
         All that matters is on the disk already: what was cut off runs again after the next start.
         """
         self.scheduler.stop()
+        if self.gateway is not None:
+            self.gateway.stop()
         finished = self.functions.close(seconds)
         self.driver.stop()
         if finished:
@@ -112,6 +120,7 @@ def compose(
         clock=clock.now,
     )
     parking = Parking()
+    keeper: GatewayKeeper | None = None
     sockets = LocalSockets(functions)
     clouds = connect_clouds(
         home.config_file, deployment=deployment, clock=clock, public=bool(public_url), environ=environ
@@ -125,7 +134,7 @@ def compose(
         compute={LOCAL: _local_compute(home, deployment, clock), **clouds.computes},
         secrets=FileSecrets(home.secrets),
         events=LoggingEventBus(),
-        wake=ParkingWake(parking),
+        wake=ParkingWake(parking, {"services": lambda: keeper.wake() if keeper is not None else None}),
         clock=clock,
         ids=SystemIds(),
         limits=limits_from(environ, public=bool(public_url)),
@@ -135,7 +144,10 @@ def compose(
         unusable=clouds.problems,
         agent_hash=lambda: archive_hash(objects),
         sockets=sockets,
+        gateways=gateways_from(environ, nodes=0, missing=missing_haproxy),
     )
+    if not world.gateways.nodes:
+        keeper = GatewayKeeper(home.gateway, world, WORKSPACE, server_environment())
     _make_token(home, world)
 
     def upkeep() -> None:
@@ -158,6 +170,7 @@ def compose(
         database,
         WorkflowDriver(interpreter, functions.submit, clock=clock.now),
         Scheduler(database, clock, recurring),
+        keeper,
     )
 
 

@@ -17,7 +17,15 @@ import stix
 from stix.local.home import Home, ServerFile, ServerLock
 from stix.model.errors import ConflictError, InvalidInputError, UnavailableError
 
-__all__ = ["Endpoint", "ServerStatus", "ensure_running", "read_endpoint", "status", "stop"]
+__all__ = [
+    "Endpoint",
+    "ServerStatus",
+    "ensure_running",
+    "read_endpoint",
+    "server_environment",
+    "status",
+    "stop",
+]
 
 START_SECONDS = 15.0
 STOP_SECONDS = 15.0
@@ -168,7 +176,7 @@ def _start(place: Home, port: int | None, public_url: str | None, command: Seque
             pid = os.posix_spawn(
                 arguments[0],
                 arguments,
-                _environment(),
+                server_environment(),
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_DUP2, log, 1),
@@ -210,8 +218,8 @@ def _await_ready(place: Home, pid: int, report: int) -> None:
         raise kind(error["message"], hint=error["hint"], code=error["code"])
 
 
-def _environment() -> dict[str, str]:
-    """The server runs this very package, wherever it was imported from."""
+def server_environment() -> dict[str, str]:
+    """The server, and what it starts, run this very package, wherever it was imported from."""
     environment = dict(os.environ)
     # Two arenas instead of eight per core: the many threads are idle most of the time.
     environment.setdefault("MALLOC_ARENA_MAX", "2")

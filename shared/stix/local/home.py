@@ -85,6 +85,11 @@ class Home:
         return self.folder / "agent.pyz"
 
     @property
+    def gateway(self) -> Path:
+        """Of the gateway of services: its view, state, logs."""
+        return self.folder / "gateway"
+
+    @property
     def objects(self) -> Path:
         return self.folder / "objects"
 

@@ -1,0 +1,34 @@
+"""How the services of this control plane are reached: what a person may set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from stix.application.world import Gateways
+from stix.model.errors import InvalidInputError
+
+__all__ = ["gateways_from"]
+
+_NODES = "STIX_GATEWAY_NODES"
+_INFRA = "STIX_GATEWAY_INFRA"
+_MOST = 2
+
+
+def gateways_from(
+    environ: Mapping[str, str], *, nodes: int, missing: Callable[[], str] = lambda: ""
+) -> Gateways:
+    """Through ``STIX_GATEWAY_NODES`` machines (``nodes`` where it is not set) in ``STIX_GATEWAY_INFRA``, or
+    for 0 through a process beside the control plane, for which ``missing`` says what this machine lacks.
+
+    Raises ``InvalidInputError``.
+    """
+    given = environ.get(_NODES, "").strip() or str(nodes)
+    if not (given.isascii() and given.isdigit() and int(given) <= _MOST):
+        raise InvalidInputError(
+            f"{_NODES} is {given!r}, which is not a number of gateways.",
+            hint=f"Set it to a number from 0 to {_MOST}, or unset it.",
+            details={"field": _NODES, "value": given},
+        )
+    return Gateways(
+        int(given), environ.get(_INFRA, "").strip(), missing=missing if given == "0" else lambda: ""
+    )
