@@ -57,8 +57,8 @@ class Gateway:
                 self._process.publish(self._wanted)
             problem = self._process.ensure()
             if problem and problem != self._problem:
+                self._problem = problem
                 log.error("the gateway does not run", extra={"detail": problem})
-            self._problem = problem
             now = time.time()
             status = self._process.news(now) if time.monotonic() >= told_at else None
             if status is None:

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import time
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
@@ -30,7 +29,8 @@ _LOG_BYTES = 4 << 20
 
 
 class GatewayProcess:
-    """``command`` starts a gateway; the view's path and the state folder are appended. Not thread-safe."""
+    """``command``, with the program's path first, starts a gateway; the view's path and the state folder are
+    appended. Not thread-safe."""
 
     def __init__(
         self,
@@ -43,7 +43,8 @@ class GatewayProcess:
         self._folder, self._view = folder, os.path.join(folder, "view.json")
         self._command = [*command, "--view", self._view, "--state", self.state]
         self._environ, self._pause = environ, pause
-        self._child: Optional[subprocess.Popen[bytes]] = None
+        self._child = 0
+        self._failed = False
         self._started_at = 0.0
         self._told_at = self._told_change = 0.0
 
@@ -76,12 +77,11 @@ class GatewayProcess:
         return 0
 
     def ensure(self) -> str:
-        """Start it where none runs; why it does not run otherwise, empty when it does or is starting."""
+        """Start it where none runs; while it is not tried again yet, why it ended."""
         if self._runs_here() or self.pid():
             return ""
         now = time.monotonic()
-        failed = self._child is not None
-        if failed and now < self._started_at + _RETRY_SECONDS:
+        if self._failed and now < self._started_at + _RETRY_SECONDS:
             return self._last_words()
         os.makedirs(self.state, mode=0o700, exist_ok=True)
         path = os.path.join(self._folder, "gateway.log")
@@ -91,19 +91,22 @@ class GatewayProcess:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             # In a session of its own: what ends this process must not end that one.
-            self._child = subprocess.Popen(
+            self._child = os.posix_spawn(
+                self._command[0],
                 self._command,
-                env=None if self._environ is None else dict(self._environ),
-                stdin=subprocess.DEVNULL,
-                stdout=descriptor,
-                stderr=descriptor,
-                start_new_session=True,
+                dict(os.environ if self._environ is None else self._environ),
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, descriptor, 1),
+                    (os.POSIX_SPAWN_DUP2, descriptor, 2),
+                ],
+                setsid=True,
             )
         finally:
             os.close(descriptor)
         self._started_at = now
-        log.info("the gateway is started", extra={"detail": str(self._child.pid)})
-        return self._last_words() if failed else ""
+        log.info("the gateway is started", extra={"detail": str(self._child)})
+        return ""
 
     def status(self) -> Optional[Json]:
         """What it last wrote; None before its first time."""
@@ -132,19 +135,27 @@ class GatewayProcess:
     def stop(self) -> None:
         """End it and its HAProxy; an absent one is success. Its logs stay."""
         haproxy = self._haproxy()
-        child = self._child.pid if self._child is not None else 0
+        child = self._child
         for number in (signal.SIGTERM, signal.SIGKILL):
             _end(self.pid() or child, number, lambda: bool(self.pid() or self._runs_here()), self._pause)
         # Where its supervisor had died, or was ended before it listened to signals.
         for number in (signal.SIGTERM, signal.SIGKILL):
             _end(haproxy, number, lambda: _is_haproxy(haproxy), self._pause)
-        self._child = None
+        self._failed = False
         for path in (self._view, os.path.join(self.state, "status.json")):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
     def _runs_here(self) -> bool:
-        return self._child is not None and self._child.poll() is None
+        """Whether the one that was started here still runs; it is collected when it does not."""
+        if self._child:
+            try:
+                ended, _ = os.waitpid(self._child, os.WNOHANG)
+            except ChildProcessError:
+                ended = self._child  # Whoever collects all children of this process was faster.
+            if ended:
+                self._child, self._failed = 0, True
+        return bool(self._child)
 
     def _haproxy(self) -> int:
         return int(((self.status() or {}).get("haproxy") or {}).get("pid") or 0)

@@ -103,8 +103,8 @@ class GatewayKeeper:
             self._process.publish(view)
         problem = self._process.ensure()
         if problem and problem != self._problem:
+            self._problem = problem
             logger.error("the gateway does not run: %s", problem)
-        self._problem = problem
         status = self._process.news(now)
         if status is not None:
             take_gateway_status(self._world, self._workspace, LOCAL_GATEWAY, status)

@@ -1,0 +1,169 @@
+"""Gateways on machines: there while a service is, two of them, replaced when lost, gone with the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stix.application import sweep
+from stix.application.gateway_feed import report_gateway, wake_gateways
+from stix.application.gateway_nodes import gateway_addresses, gateway_clusters, keep_gateways
+from stix.application.operations import finish
+from stix.application.records import put, service_key, update
+from stix.application.world import Gateways
+from stix.model.cluster import Cluster
+from stix.model.errors import ForbiddenError, NoOfferError
+from stix.model.service_state import Service, ServiceVersion
+from stix.model.status import ClusterStatus, NodeStatus, OperationStatus, Wanted
+from tests.unit.world import WORKSPACE, ControlPlane
+
+SPEC = {"readiness_probe": "/health"}
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> Iterator[ControlPlane]:
+    made = ControlPlane(tmp_path)
+    made.world = replace(made.world, gateways=Gateways(nodes=2))
+    yield made
+    made.close()
+
+
+def serve(plane: ControlPlane, name: str = "chat") -> None:
+    now = plane.clock.now()
+    version = ServiceVersion(number=1, created_at=now, spec=SPEC, request_key="", port=8000)
+    service = Service(
+        workspace=WORKSPACE,
+        name=name,
+        uid=f"{name}-1",
+        since=now,
+        created_at=now,
+        port=30001,
+        versions=(version,),
+        serving=(1,),
+        due_at=now + 60,
+    )
+    plane.store.transact([put(service)])
+    keep_gateways(plane.world, WORKSPACE, asked=True)
+
+
+def end(plane: ControlPlane, name: str = "chat") -> None:
+    now = plane.clock.now()
+    key = service_key(WORKSPACE, name)
+    update(plane.world, Service, key, lambda one: one.changed(ended_at=now, due_at=None))
+    keep_gateways(plane.world, WORKSPACE)
+
+
+def up(plane: ControlPlane, cluster: Cluster) -> Cluster:
+    """What the launch machine does, and the node's agent."""
+    assert plane.rank(cluster) == "RANKED"
+    assert plane.create(cluster) == "CREATED"
+    plane.await_join(cluster, f"token-{cluster.id}")
+    plane.join(cluster, public_address="198.51.100.7")
+    assert plane.hand_over(cluster) == "UP"
+    return plane.by_id(cluster)
+
+
+def test_gateways_are_launched_when_the_first_service_begins(plane: ControlPlane) -> None:
+    keep_gateways(plane.world, WORKSPACE)
+    assert gateway_clusters(plane.world, WORKSPACE) == []
+    serve(plane)
+    serve(plane, "draw")
+    clusters = gateway_clusters(plane.world, WORKSPACE)
+    assert [(one.owner, one.num_nodes, one.ports) for one in clusters] == [
+        ("gateways", 1, ("30001-32000",))
+    ] * 2
+    assert plane.workflows.machines().count("launch") == 2
+    assert gateway_addresses(plane.world, WORKSPACE) == []
+    for cluster in clusters:
+        up(plane, cluster)
+    assert len(gateway_addresses(plane.world, WORKSPACE)) == 2
+
+
+def test_gateways_are_not_launched_when_one_runs_beside_the_control_plane(plane: ControlPlane) -> None:
+    plane.world = replace(plane.world, gateways=Gateways(nodes=0))
+    serve(plane)
+    assert plane.workflows.runs == []
+    assert gateway_addresses(plane.world, WORKSPACE) == ["127.0.0.1"]
+
+
+def test_gateways_end_when_the_last_service_has(plane: ControlPlane) -> None:
+    serve(plane)
+    serve(plane, "draw")
+    clusters = [up(plane, one) for one in gateway_clusters(plane.world, WORKSPACE)]
+    end(plane)
+    assert len(gateway_clusters(plane.world, WORKSPACE)) == 2
+    end(plane, "draw")
+    assert gateway_clusters(plane.world, WORKSPACE) == []
+    assert {plane.by_id(one).wanted for one in clusters} == {Wanted.ABSENT}
+    plane.pass_time(7200)
+    assert not _fleet_is_due(plane)
+    serve(plane, "write")
+    assert len(gateway_clusters(plane.world, WORKSPACE)) == 2
+
+
+def _fleet_is_due(plane: ControlPlane) -> bool:
+    return any(plane.store.due("gateway_fleet", shard, plane.clock.now()) for shard in range(16))
+
+
+@pytest.mark.parametrize("how", ["silent", "lost"])
+def test_gateway_is_replaced_when_its_machine_is_lost(plane: ControlPlane, how: str) -> None:
+    serve(plane)
+    first, second = (up(plane, one) for one in gateway_clusters(plane.world, WORKSPACE))
+    if how == "silent":
+        node = plane.nodes(first)[0]
+        plane.store.transact([put(node.changed(status=NodeStatus.UNREACHABLE))])
+    else:
+        changed = plane.by_id(first).changed(status=ClusterStatus.INIT, reason="a node was lost: m-1 is gone")
+        plane.store.transact([put(changed)])
+    plane.pass_time(61)
+    sweep.sweep(plane.world)
+    now = [one.id for one in gateway_clusters(plane.world, WORKSPACE)]
+    assert len(now) == 2
+    assert second.id in now
+    assert first.id not in now
+    assert plane.by_id(first).wanted is Wanted.ABSENT
+
+
+def test_gateway_is_launched_again_later_when_no_place_took_it(plane: ControlPlane) -> None:
+    serve(plane)
+    for cluster in gateway_clusters(plane.world, WORKSPACE):
+        finish(
+            plane.world,
+            WORKSPACE,
+            cluster.operation_id,
+            OperationStatus.FAILED,
+            NoOfferError("no place had one", hint="Wait."),
+        )
+    keep_gateways(plane.world, WORKSPACE)
+    assert gateway_clusters(plane.world, WORKSPACE) == []
+    launched = plane.workflows.machines().count("launch")
+    plane.pass_time(5)
+    keep_gateways(plane.world, WORKSPACE)
+    assert plane.workflows.machines().count("launch") == launched
+    plane.pass_time(61)
+    keep_gateways(plane.world, WORKSPACE)
+    assert len(gateway_clusters(plane.world, WORKSPACE)) == 2
+
+
+def test_gateway_node_is_told_the_view_once_when_it_asks(plane: ControlPlane) -> None:
+    serve(plane)
+    cluster = up(plane, gateway_clusters(plane.world, WORKSPACE)[0])
+    told = plane.commands(cluster, gateway="")
+    assert [one["name"] for one in told["gateway_view"]["services"]] == ["chat"]
+    again = plane.commands(cluster, gateway=told["gateway"])
+    assert "gateway_view" not in again
+    serve(plane, "draw")
+    wake_gateways(plane.world, WORKSPACE)
+    assert f"node/{cluster.id}/0" in plane.wake.topics
+    changed = plane.commands(cluster, gateway=told["gateway"])
+    assert [one["name"] for one in changed["gateway_view"]["services"]] == ["chat", "draw"]
+
+
+def test_node_is_no_gateway_when_its_cluster_is_a_persons(plane: ControlPlane) -> None:
+    cluster = plane.bring_up()
+    assert "gateway_view" not in plane.commands(cluster, gateway="")
+    with pytest.raises(ForbiddenError):
+        report_gateway(plane.world, plane.node_principal(cluster), {"services": {}})
