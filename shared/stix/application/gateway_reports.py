@@ -113,15 +113,9 @@ def _figures(workspace: str, gateway_id: str, name: str, entry: Any, now: float)
 
 
 def _other_states(told: GatewayFigures, before: GatewayFigures | None) -> bool:
-    """Whether a replica's state changed, or the last request of one that drains has ended."""
+    """Whether the state of a replica changed, or one is new."""
     known = {} if before is None else before.replicas
-    for key, one in told.replicas.items():
-        earlier = known.get(key)
-        if earlier is None or earlier.state != one.state:
-            return True
-        if one.state == "draining" and (one.in_flight == 0) != (earlier.in_flight == 0):
-            return True
-    return False
+    return any(key not in known or known[key].state != one.state for key, one in told.replicas.items())
 
 
 def _is_news(told: GatewayFigures, before: GatewayFigures | None, *, scaled: bool) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from stix.application.nudge_service import nudge_service, service_name
 from stix.application.records import managed_job_key, update
 from stix.application.runs import RUN_BEGINS_SECONDS
 from stix.application.world import World
@@ -26,10 +27,15 @@ def wait_topic(workspace: str, number: int) -> str:
 
 
 def nudge(world: World, workspace: str, owner: str) -> None:
-    """Let the managed job ``owner`` look at what it has; one that has ended, or is none, stays as it is.
+    """Let the managed job or the service ``owner`` look at what it has; one that has ended, or is none, stays
+    as it is.
 
     The write comes first: a process that dies before the run begins leaves a job that is due within a minute.
     """
+    service = service_name(owner)
+    if service is not None:
+        nudge_service(world, workspace, service)
+        return
     number = job_number(owner)
     if number is None:
         return

@@ -15,7 +15,15 @@ from stix.model.managed_job import JobTask
 from stix.model.status import ClusterStatus, JobStatus, OperationStatus, Wanted
 from stix.ports.compute import MachineState
 
-__all__ = ["Finding", "Seen", "cluster_and_job", "log_is_whole", "observe"]
+__all__ = [
+    "Finding",
+    "Seen",
+    "cluster_and_job",
+    "gone_machine",
+    "launch_refusal",
+    "log_is_whole",
+    "observe",
+]
 
 _NOTICE_SECONDS = 120.0
 """Where its cloud does not say when a machine goes: EC2's notice, the longest."""
@@ -81,7 +89,7 @@ def observe(world: World, workspace: str, task: JobTask) -> Seen:
 
     if job.status is JobStatus.SUCCEEDED:
         return seen(Finding.SUCCEEDED)
-    refusal = _refusal(world, cluster, job)
+    refusal = launch_refusal(world, cluster, job)
     if refusal is not None:
         return seen(*refusal)
     if cluster.ended or cluster.wanted is not Wanted.UP:
@@ -93,7 +101,7 @@ def observe(world: World, workspace: str, task: JobTask) -> Seen:
         goes_at = min(min(told, default=now + _NOTICE_SECONDS), now + _LONGEST_NOTICE)
         return seen(Finding.LOST, f"the cloud takes {noticed[0].machine_id}", goes_at)
     if job.status.terminal:
-        gone = _gone_machine(world, cluster)
+        gone = gone_machine(world, cluster)
         if gone:
             return seen(Finding.LOST, gone)
         if job.status in (JobStatus.FAILED, JobStatus.FAILED_SETUP):
@@ -104,7 +112,7 @@ def observe(world: World, workspace: str, task: JobTask) -> Seen:
     return seen(Finding.STARTS, cluster.reason)
 
 
-def _refusal(world: World, cluster: Cluster, job: Job) -> tuple[Finding, str] | None:
+def launch_refusal(world: World, cluster: Cluster, job: Job) -> tuple[Finding, str] | None:
     """What a launch that failed says; None for one that did not."""
     if job.started_at is not None or cluster.status is ClusterStatus.UP:
         return None
@@ -121,7 +129,7 @@ def _refusal(world: World, cluster: Cluster, job: Job) -> tuple[Finding, str] | 
     return Finding.REFUSED, reason
 
 
-def _gone_machine(world: World, cluster: Cluster) -> str:
+def gone_machine(world: World, cluster: Cluster) -> str:
     """Which machine of the cluster is not running any more, in words; empty where all are."""
     for intent in open_intents(world, cluster):
         for machine in machines_of(world, intent):

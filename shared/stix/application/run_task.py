@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from stix.api.v1 import LaunchRequest
 from stix.application.job_draft import EVENTS_KEPT_SECONDS, Draft
+from stix.application.kept_requests import read_kept
 from stix.application.owned_clusters import OwnedRun, launch_owned, rerun_owned
 from stix.application.records import put
 from stix.application.world import World
@@ -28,13 +28,7 @@ _LONGEST_NAME = 36
 
 def read_request(world: World, job: ManagedJob, task: JobTask, *, secrets: bool = False) -> LaunchRequest:
     """The task and its files as they were submitted; its secrets only where they are needed."""
-    document = json.loads(world.objects.get(task.request_key))
-    values: dict[str, str] = {}
-    if task.secrets_key:
-        # Whoever only looks for a place needs their names alone.
-        names = document["task"].get("secrets") or {}
-        values = world.secrets.get(task.secrets_key) if secrets else dict.fromkeys(names, "-")
-    return LaunchRequest(**document, secrets=values)
+    return read_kept(world, task.request_key, task.secrets_key, secrets=secrets)
 
 
 def launch_run(draft: Draft, index: int, ranked: Sequence[RankedOffer]) -> bool:

@@ -38,8 +38,9 @@ def live_services(world: World, workspace: str) -> list[Service]:
 
 
 def services_view(world: World, workspace: str) -> list[dict[str, Any]]:
-    """The entries of all services of a workspace, by name."""
-    services = sorted(live_services(world, workspace), key=lambda one: one.name)
+    """The entries of all services of a workspace that are not going down, by name."""
+    live = [one for one in live_services(world, workspace) if not one.down]
+    services = sorted(live, key=lambda one: one.name)
     return [
         service_view(one, child_records(world, Replica, workspace, one.uid), read_tls(world, one))
         for one in services

@@ -11,6 +11,7 @@ from stix.application.fitting import check_fits
 from stix.application.idempotency import Once
 from stix.application.jobs import command_put, counter_key, new_job, numbered, store_spec
 from stix.application.nudge_job import job_number
+from stix.application.nudge_service import service_name
 from stix.application.operations import finish
 from stix.application.planning import plan
 from stix.application.records import cluster_by_name, name_held_by, put
@@ -135,14 +136,22 @@ def existing_cluster(world: World, workspace: str, name: str) -> Cluster:
 
 def own_cluster(world: World, workspace: str, name: str) -> Cluster:
     """The cluster of that name, for what changes it. Raises ``NotFoundError``, and ``ConflictError`` for one
-    that belongs to a managed job."""
+    that belongs to a managed job or a service."""
     cluster = existing_cluster(world, workspace, name)
     refuse_owned(cluster)
     return cluster
 
 
 def refuse_owned(cluster: Cluster) -> None:
-    """Raises ``ConflictError`` for a cluster that is a managed job's."""
+    """Raises ``ConflictError`` for a cluster that is a managed job's or a service's."""
+    service = service_name(cluster.owner)
+    if service is not None:
+        raise ConflictError(
+            f"Cluster {cluster.name!r} belongs to service {service!r}, which makes and ends it.",
+            hint=f"`stix serve down {service}` ends the service and its clusters.",
+            code="cluster_owned",
+            details={"cluster": cluster.name, "service": service},
+        )
     number = job_number(cluster.owner)
     if number is not None:
         raise ConflictError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
 from stix.api.v1 import TaskRequest
@@ -13,13 +11,13 @@ from stix.application.idempotency import Once
 from stix.application.job_draft import Draft, get_job
 from stix.application.job_terms import JobTerms, job_terms
 from stix.application.jobs import counter_key
+from stix.application.kept_requests import keep_request
 from stix.application.nudge_job import nudge, start_job_run
 from stix.application.planning import plan
 from stix.application.records import load, managed_job_key, update
 from stix.application.runs import RUN_BEGINS_SECONDS
 from stix.application.submit import read_task
 from stix.application.tokens import UserPrincipal
-from stix.application.uploads import mount_source
 from stix.application.world import World
 from stix.model.dag import Dag
 from stix.model.errors import ConflictError, InvalidInputError, TaskError
@@ -124,18 +122,6 @@ def _dag(request: JobsLaunchRequest) -> Dag:
     return dag
 
 
-def _keep_request(world: World, workspace: str, request: TaskRequest) -> str:
-    """What a run is made from, under the hash of its content; without secrets."""
-    for mount in filter(None, [request.workdir, *request.file_mounts]):
-        mount_source(world, workspace, mount)
-    document = request.model_dump(mode="json", include={"task", "workdir", "file_mounts"})
-    data = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
-    key = f"requests/{workspace}/{hashlib.sha256(data).hexdigest()}.json"
-    if world.objects.size(key) is None:
-        world.objects.put(key, data)
-    return key
-
-
 def _task(
     world: World,
     workspace: str,
@@ -152,7 +138,7 @@ def _task(
     own = terms.tasks[index]
     resources = ", ".join(f"{field} {value}" for field, value in task.resources.to_config().items())
     secrets_key = f"managed/{workspace}/{name}" if task.secret_values() else ""
-    document = _keep_request(world, workspace, request)
+    document = keep_request(world, workspace, request)
     if secrets_key:
         world.secrets.put(secrets_key, task.secret_values())
     stamp = world.ids.new("t").partition("-")[2]

@@ -18,6 +18,7 @@ from stix.application.ledger import CHECK_SECONDS
 from stix.application.lifetimes import cluster_ending
 from stix.application.lost_machines import look_at_boot
 from stix.application.nudge_job import nudge
+from stix.application.nudge_pool import nudge_pool
 from stix.application.operations import finish, note
 from stix.application.places import SYSTEM
 from stix.application.race import end_rivals
@@ -40,6 +41,8 @@ from stix.model.job import Job
 from stix.model.ledger import LedgerEntry
 from stix.model.managed_job import ManagedJob
 from stix.model.operation import Operation
+from stix.model.pool import JobPool
+from stix.model.service_state import Service
 from stix.model.status import ClusterStatus, IntentStatus, JobStatus, NodeStatus, OperationStatus, Wanted
 from stix.ports.state_store import SHARDS, DueItem, Item, Key, VersionConflictError
 from stix.ports.surroundings import Event
@@ -252,9 +255,17 @@ def _tombstone(world: World, item: Item, now: float) -> None:
     world.events.publish(Event("TombstoneClosed", tombstone.workspace, tombstone.cluster_id, now, detail))
 
 
+def _service(world: World, item: Item, now: float) -> None:
+    nudge(world, item.key.workspace, load(Service, item).owner)
+
+
 def _managed_job(world: World, item: Item, now: float) -> None:
     """The write of a nudge is the claim: its version names the run."""
     nudge(world, item.key.workspace, load(ManagedJob, item).owner)
+
+
+def _pool(world: World, item: Item, now: float) -> None:
+    nudge_pool(world, item.key.workspace, load(JobPool, item).name)
 
 
 def _gateways(world: World, item: Item, now: float) -> None:
@@ -267,6 +278,8 @@ KINDS: dict[str, Callable[[World, Item, float], None]] = {
     Job.kind: _job,
     Operation.kind: _operation,
     ManagedJob.kind: _managed_job,
+    JobPool.kind: _pool,
+    Service.kind: _service,
     GatewayFleet.kind: _gateways,
 }
 """What every sweep looks at, and how it looks at one item of it."""

@@ -33,6 +33,7 @@ __all__ = [
     "autostop_now",
     "begin",
     "end_by_limit",
+    "forget",
     "set_autostop",
     "start_cluster",
     "stop_cluster",
@@ -54,12 +55,17 @@ def take_down(world: World, who: UserPrincipal, name: str, *, purge: bool, key: 
         cluster = own_cluster(world, who.workspace, name)
         operation = begin(world, cluster, "down", Wanted.ABSENT, "terminating")
         if purge:
-            forgotten = load(Cluster, _item(world, cluster))
-            _bury(world, forgotten)
-            close(world, forgotten, reason="forgotten (--purge)")
+            forget(world, cluster)
         return {"operation_id": operation}
 
     return once.run(effect)
+
+
+def forget(world: World, cluster: Cluster) -> None:
+    """End the record of a cluster that is going down, without waiting for its cloud."""
+    forgotten = load(Cluster, _item(world, cluster))
+    _bury(world, forgotten)
+    close(world, forgotten, reason="forgotten (--purge)")
 
 
 def end_by_limit(world: World, cluster: Cluster, reason: str) -> None:

@@ -59,9 +59,11 @@ def decide(
     failed = version_failed(service, replicas)
     pause = wait_until(service, replicas, now)
     launches: tuple[Launch, ...] = ()
-    ask_again = None
+    ask_again, missing = None, 0
     if not failed and pause is None:
-        launches, ask_again = _launches(service, stays, shares, Placement.of(service, offers, replicas, now))
+        lacking = _lacking(stays, shares)
+        missing = lacking[True] + lacking[False]
+        launches, ask_again = _launches(shares, lacking, Placement.of(service, offers, replicas, now))
     due = [settled.due, bounds.until, pause, ask_again, *(one.due for one in removals)]
     return Decision(
         actions=(*(action for one in removals for action in one.actions), *launches),
@@ -71,6 +73,7 @@ def decide(
         memory=settled.memory,
         look_again_at=min((at for at in due if at is not None), default=None),
         version_failed=failed,
+        missing=missing,
     )
 
 
@@ -103,15 +106,23 @@ def _wish(
     return wish(service.policy, metrics, serving, free, target, now)
 
 
+def _lacking(stays: Sequence[Replica], shares: Mix) -> dict[bool, int]:
+    """How many replicas are missing on spot machines (True) and on others."""
+    wanted = {True: shares.spot, False: shares.on_demand}
+    return {
+        spot: max(number - sum(one.offer.spot is spot for one in stays), 0) for spot, number in wanted.items()
+    }
+
+
 def _launches(
-    service: Terms, stays: Sequence[Replica], shares: Mix, placement: Placement
+    shares: Mix, lacking: dict[bool, int], placement: Placement
 ) -> tuple[tuple[Launch, ...], float | None]:
     """What is missing, and when to ask again for what no place had."""
     found: list[Launch] = []
     again: list[float] = []
     for spot, wanted in ((True, shares.spot), (False, shares.on_demand)):
         reason = "spot" if spot else "on-demand"
-        missing = wanted - sum(one.offer.spot is spot for one in stays)
+        missing = lacking[spot]
         for _ in range(missing):
             offer, placement = placement.next(spot=spot)
             if offer is None:

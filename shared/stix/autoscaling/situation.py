@@ -145,7 +145,8 @@ Action: TypeAlias = Launch | Drain | Terminate
 @dataclass(frozen=True, slots=True)
 class Decision:
     """``versions``: those whose ready replicas take requests. ``version_failed``: the wanted version failed
-    before any replica of it was ready, and is not launched again. ``look_again_at``: decide again by then
+    before any replica of it was ready, and is not launched again. ``missing``: replicas that are to be
+    launched, also where no offer was given for them. ``look_again_at``: decide again by then
     even if nothing happens; None where nothing but news can change the decision."""
 
     actions: tuple[Action, ...]
@@ -155,3 +156,4 @@ class Decision:
     memory: Memory
     look_again_at: float | None = None
     version_failed: bool = False
+    missing: int = 0

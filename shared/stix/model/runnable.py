@@ -12,7 +12,6 @@ from stix.model.task_secrets import SecretReference
 __all__ = ["check_runnable", "unsupported"]
 
 _TEXT = "not supported by `launch` yet."
-_JOB_TEXT = "not supported by `jobs launch` yet."
 
 # Fields of the task and of its resources that change what runs, or what it may cost. What only informs a plan
 # (estimated_duration, inputs, outputs) or only concerns managed jobs (job_recovery, priority, event_callback,
@@ -40,9 +39,10 @@ _RESOURCES = {
 }
 
 
-def unsupported(task: Task, *, managed: bool = False) -> list[Problem]:
-    """One problem a field; empty for a task that can be launched, or run as a managed job."""
-    said = _JOB_TEXT if managed else _TEXT
+def unsupported(task: Task, *, managed: bool = False, verb: str = "jobs launch") -> list[Problem]:
+    """One problem a field; empty for a task that can be launched, or run as a managed job. ``verb``: what
+    ``managed`` is for."""
+    said = f"not supported by `{verb}` yet." if managed else _TEXT
     fields = {**_TASK, **_NOT_OF_JOBS} if managed else _TASK
     problems = [
         Problem((name,), said, hint)
@@ -50,7 +50,7 @@ def unsupported(task: Task, *, managed: bool = False) -> list[Problem]:
         if getattr(task, name) and not (managed and name in _OF_JOBS)
     ]
     if managed and not task.run:
-        problems.append(Problem(("run",), "a managed job has something to run.", "Add run:."))
+        problems.append(Problem(("run",), f"`{verb}` needs something to run.", "Add run:."))
     settings = [(name, value) for name, value in task.config.items() if name != "docker" and value]
     problems += [Problem(("config", name), said, "Remove it.") for name, _ in settings]
     if task.optimize != "cost":

@@ -135,8 +135,8 @@ class Replica(Record):
 
     ``offer``: where it is, or will be asked for first. ``address`` and ``port``: where it takes requests,
     empty before its machine is up. ``gone_at``: notice was given that its machine is taken away by then.
-    ``draining_since``: it takes no new requests. ``ended_at``: its machines were told to end, or are gone;
-    the record is kept for an hour from then on.
+    ``draining_since``: it takes no new requests; ``in_flight``: those in progress, None where nobody knows.
+    ``ended_at``: its machines are to end, or are gone; ``closed``: its provider has said that none is left.
     """
 
     kind: ClassVar[str] = "replica"
@@ -160,6 +160,7 @@ class Replica(Record):
     gone_at: float | None = None
     draining_since: float | None = None
     in_flight: int | None = None
+    closed: bool = False
 
 
 class ReplicaFigures(_Part):
