@@ -153,3 +153,48 @@ def test_job_goes_on_when_the_server_is_killed(home: EmbeddedHome) -> None:
     assert home.kill_server()
     assert "SUCCEEDED" in home.stix("jobs", "wait", "1").stderr
     assert home.stix("jobs", "logs", "1").stdout.split() == list("123456")
+
+
+GROUP = """
+name: talk
+execution: parallel
+primary_tasks: [client]
+termination_delay: 1s
+---
+name: server
+run: |
+  trap 'echo told to end; exit 0' TERM
+  at=$(grep server-0 "$STIX_JOBGROUP_HOSTS" | cut -d" " -f1)
+  python3 -m http.server 18765 --bind "$at" --directory . >/dev/null 2>&1 &
+  wait $!
+---
+name: client
+run: |
+  for i in $(seq 100); do
+    python3 - <<'CODE' && exit 0
+  import os, urllib.request
+  name = "server-0." + os.environ["SKYPILOT_JOBGROUP_NAME"]
+  opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+  print(name, opener.open(f"http://{name}:18765/", timeout=5).status)
+  CODE
+    sleep 0.2
+  done 2>/dev/null
+  exit 1
+"""
+
+
+def test_tasks_of_a_group_reach_each_other_by_name_and_end_together(
+    home: EmbeddedHome, tmp_path: Path
+) -> None:
+    file = tmp_path / "group.yaml"
+    file.write_text(GROUP)
+    home.stix("jobs", "launch", "-y", "-d", str(file))
+    assert "SUCCEEDED" in home.stix("jobs", "wait", "1").stderr
+    [job] = queue(home).values()
+    assert [(task["name"], task["status"]) for task in job["tasks"]] == [
+        ("server", "CANCELLED"),
+        ("client", "SUCCEEDED"),
+    ]
+    assert home.stix("jobs", "logs", "1", "client", "--no-follow").stdout == "server-0.talk 200\n"
+    assert "told to end" in home.stix("jobs", "logs", "1", "server", "--no-follow").stdout
+    await_that("no cluster is left", lambda: "No clusters" in home.stix("status").stdout, every=0.5)

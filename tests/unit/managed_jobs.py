@@ -7,7 +7,7 @@ from typing import Any
 
 from stix.api.v1 import TaskRequest
 from stix.api.v1_jobs import JobsCancelRequest, JobsLaunchRequest
-from stix.application import advance_job, logs, sweep
+from stix.application import advance_job, logs, sweep, undo_attempt
 from stix.application.job_draft import get_job
 from stix.application.records import child_records, get_cluster
 from stix.application.submit_managed_job import cancel_jobs, submit
@@ -81,16 +81,31 @@ class JobsPlane(ControlPlane):
 
     def start_cluster(self, index: int = 0, number: int = 1) -> Cluster:
         """Its machines are made, join, and the run begins."""
+        cluster = self.boot_cluster(index, number)
+        self.tell(cluster, "RUNNING", index=index, number=number)
+        return self.by_id(cluster)
+
+    def boot_cluster(self, index: int = 0, number: int = 1) -> Cluster:
+        """Its machines are made and join."""
         cluster = self.held(index, number)
         assert self.rank(cluster) == "RANKED"
         assert self.create(cluster) == "CREATED"
         cluster = self.by_id(cluster)
         self.await_join(cluster, f"token-{cluster.id}")
         for rank in range(cluster.num_nodes):
-            self.join(cluster, rank)
+            self.join(cluster, rank, address=f"10.{self.task(index, number).launches}.{index}.{rank}")
         assert self.hand_over(cluster) == "UP"
-        self.tell(cluster, "RUNNING", index=index, number=number)
+        self.settle()
         return self.by_id(cluster)
+
+    def find_no_place(self, index: int = 0, number: int = 1) -> None:
+        """Every offer of a task's launch is tried and refuses."""
+        cluster = self.held(index, number)
+        self.rank(cluster)
+        while self.create(self.by_id(cluster)) == "REFUSED":
+            pass
+        undo_attempt.give_up(self.world, cluster.workspace, cluster.id)
+        self.settle()
 
     def tell(self, cluster: Cluster, status: str, *, index: int = 0, number: int = 1, **about: Any) -> None:
         """The agent reports its job; a log is whole once the job has ended."""

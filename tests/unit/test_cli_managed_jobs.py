@@ -205,3 +205,15 @@ def test_explain_of_a_number_is_about_a_managed_job(cli: Cli, api: ScriptedApi) 
     assert "Job 5 (train) is RUNNING" in result.out
     assert "deadline in 2h, 5 of 10 h of work stored" in result.out
     assert "JobPreempted [aws/a]: taken" in result.out
+
+
+def test_logs_follow_the_first_primary_task_when_the_job_is_a_group(cli: Cli, api: ScriptedApi) -> None:
+    tasks = [task(0, name="server", primary=False), task(1, name="trainer")]
+    group = managed(1, "SUCCEEDED", *tasks, group="rl", name="rl")
+    say(api, "GET", "/v1/jobs/latest", group)
+    say(api, "GET", "/v1/jobs/1", *[group] * 3)
+    say(api, "GET", "/v1/jobs/1/runs", runs(run_of(1, 0), run_of(2, 1)), runs())
+    say(api, "GET", "/v1/jobs/1/runs/2/logs", log_of(api))
+    result = cli("jobs", "logs")
+    assert (result.code, result.out) == (0, "hello\n")
+    assert "Of trainer; another task's log: stix jobs logs 1 TASK" in result.err

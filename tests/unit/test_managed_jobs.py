@@ -203,21 +203,10 @@ def test_job_is_given_up_when_healthy_machines_do_not_carry_it_out(plane):
     assert plane.managed().reason == "rank 1 did not answer"
 
 
-def give_up(plane: JobsPlane) -> None:
-    from stix.application import undo_attempt
-
-    cluster = plane.held()
-    plane.rank(cluster)
-    while plane.create(plane.by_id(cluster)) == "REFUSED":
-        pass
-    undo_attempt.give_up(plane.world, cluster.workspace, cluster.id)
-    plane.settle()
-
-
 def test_job_waits_and_tries_again_when_every_place_refuses(plane):
     plane.submit()
     plane.compute.full = {"a", "b", "c"}
-    give_up(plane)
+    plane.find_no_place()
     assert plane.managed().status in (S.STARTING, S.PENDING)
     assert plane.task().cluster_id == ""
     plane.compute.full = set()
@@ -232,7 +221,7 @@ def test_job_fails_its_checks_when_a_provider_finds_the_request_wrong(plane):
 
     plane.submit()
     plane.compute.refusals = [InvalidRequestError("no such image")]
-    give_up(plane)
+    plane.find_no_place()
     assert plane.managed().status is S.FAILED_PRECHECKS
     assert "no such image" in plane.managed().reason
 
@@ -328,7 +317,6 @@ def test_equal_requests_make_one_job_when_they_have_one_key(plane):
             "knows no deadline",
         ),
         ({"depends_on": ["other"]}, None, TaskError, "depends_on"),
-        ({}, {"name": "group", "execution": "parallel"}, TaskError, "parallel"),
     ],
 )
 def test_job_is_refused_when_it_cannot_be_run(plane, task, header, error, words):

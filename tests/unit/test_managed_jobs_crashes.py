@@ -166,6 +166,28 @@ def find_no_place_at_first(plane: Plane) -> None:
     assert plane.until_ended().status is ManagedJobStatus.SUCCEEDED
 
 
+def run_a_group(plane: Plane) -> None:
+    """A primary task and one that serves it; the server's machine is gone once, without a word."""
+    plane.outcomes = [{"status": "RUNNING"}] * 2
+    lost: list[str] = []
+
+    def fate(plane: Plane, machine: str, who: NodePrincipal) -> None:
+        server = plane.job().tasks[1]
+        runs = server.status is ManagedJobStatus.RUNNING and server.cluster_id == who.cluster_id
+        if machine in lost or (runs and not lost):
+            lost.append(machine)
+            plane.compute.become(machine, MachineState.TERMINATED, "reclaimed")
+            raise StixError("the machine is gone")
+
+    plane.fate = fate
+    header = {"name": "rl", "execution": "parallel", "primary_tasks": ["trainer"], "termination_delay": "20s"}
+    plane.submit({"name": "trainer"}, {"name": "server"}, header=header)
+    plane.until(lambda: plane.job().tasks[1].recoveries == 1)
+    plane.outcomes = []
+    assert plane.until_ended().status is ManagedJobStatus.SUCCEEDED
+    assert plane.job().tasks[0].recoveries == 0
+
+
 SCENARIOS = (
     succeed,
     be_preempted_with_notice,
@@ -173,6 +195,7 @@ SCENARIOS = (
     be_cancelled,
     fail_and_be_repeated,
     run_a_pipeline,
+    run_a_group,
     find_no_place_at_first,
 )
 

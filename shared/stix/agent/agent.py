@@ -19,6 +19,7 @@ from .facts import discover_facts
 from .files import Json, read_json, write_json
 from .gateway import Gateway
 from .head import Head
+from .hosts import Hosts
 from .http_channel import HttpChannel
 from .journal import start_journal
 from .log_shipping import LogShipping
@@ -70,7 +71,8 @@ class Agent:
         self._gone = False
         self._facts: Json = {**discover_facts(config), "ssh": {}}
         self._membership = Membership(config, lambda: self._facts, self._stopping)
-        self._settings = Settings(os.path.join(config.state_dir, "settings.json"))
+        self._hosts = Hosts(config)
+        self._settings = Settings(os.path.join(config.state_dir, "settings.json"), self._hosts.update)
         self._book = PeerBook(config.tunables)
         self._shipping = LogShipping(self._membership, config.tunables, self._stopping)
         self._mounts = Mounts(config, self._membership)
@@ -153,6 +155,7 @@ class Agent:
             shipping=self._shipping,
             probe=lambda address, port: self._book.probe(self._cluster_key(), address, port),
             peer_address=self._book.address,
+            hosts=self._hosts,
             facts=self._facts,
         )
         self._worker = Worker(around, self._changed)

@@ -18,6 +18,20 @@ from .engine import ContainerError, Engine
 
 log = logging.getLogger("stix.agent.containers")
 
+# $0 and $2 are the marks, $1 the lines. In place: the file is a mount.
+_ADD_HOSTS = """\
+kept= inside=
+while IFS= read -r line || [ -n "$line" ]; do
+  case "$line" in
+    "${0%?}") inside=1 ;;
+    "${2%?}") inside= ;;
+    *) [ -n "$inside" ] || kept="$kept$line
+" ;;
+  esac
+done </etc/hosts
+printf '%s%s%s%s' "$kept" "$0" "$1" "$2" >/etc/hosts
+"""
+
 
 @dataclass(frozen=True)
 class Inside:
@@ -81,6 +95,15 @@ class Inside:
                 self.engine.run("exec", "--user", "0:0", self.name, "chown", "-R", owner, self.workdir)
         except (OSError, ContainerError) as exc:
             log.info("files stay with the container's root", extra={"detail": str(exc)})
+
+    def add_hosts(self, lines: str, begin: str, end: str) -> None:
+        """Lines of the container's ``/etc/hosts`` between two marks, instead of those that were there."""
+        try:
+            self.engine.run(
+                "exec", "--user", "0:0", self.name, "/bin/sh", "-c", _ADD_HOSTS, begin, lines, end
+            )
+        except ContainerError as exc:
+            log.warning("the container does not get the group's names", extra={"detail": str(exc)})
 
     def end(self, marker: str, leader: str, grace: float) -> None:
         """TERM, the grace, KILL, to all processes of the job."""

@@ -46,10 +46,11 @@ class Phase:
     """The ``setup`` or the ``run`` of one rank of a job.
 
     First ``start`` or ``adopt``, then ``wait``; ``end`` from any thread. ``inside`` is the container that it
-    runs in, None for none.
+    runs in, None for none; ``prefix`` what its command begins with outside of one.
     """
 
     inside: Optional[Inside] = None
+    prefix: Sequence[str] = ()
 
     def __init__(self, folder: str, name: str, marker: str, tunables: Tunables) -> None:
         self._folder, self._name = folder, name
@@ -71,7 +72,7 @@ class Phase:
         wrapper = ["/bin/sh", "-c", _WRAPPER, "stix-job", self._folder, self._name, *confine, "--"]
         stdin = subprocess.DEVNULL
         if self.inside is None:
-            command = _with_profile(shell(), environment["HOME"], self.path("sh"))
+            command = [*self.prefix, *_with_profile(shell(), environment["HOME"], self.path("sh"))]
         else:
             self.inside.open_folder(self._folder, self._name)
             stdin = self.inside.open_script(environment, self._folder, self._name)

@@ -14,6 +14,7 @@ from .checkpoints import Checkpoints, CheckpointThread, checkpoint_folder
 from .config import AgentConfig
 from .environment import job_marker, task_environment
 from .files import Json, read_json, write_json
+from .hosts import Hosts
 from .http_channel import HttpChannel, RefusedError, UnreachableError
 from .job_log import JobLog
 from .log_shipping import LogShipping
@@ -42,6 +43,7 @@ class Surroundings:
         shipping: LogShipping,
         probe: Probe,
         peer_address: Callable[[int], Optional[Json]],
+        hosts: Hosts,
         facts: Json,
     ) -> None:
         self.config = config
@@ -50,6 +52,7 @@ class Surroundings:
         self.shipping = shipping
         self.probe = probe
         self.peer_address = peer_address
+        self.hosts = hosts
         self._facts = facts
         self._lock = threading.Lock()
         self._containers: Optional[Containers] = None
@@ -172,14 +175,21 @@ class Runner:
     def _all_steps(self) -> _Ended:
         run = Phase(self.folder, "run", self._marker, self._around.config.tunables)
         job = self.assignment["job"]
+        names: Json = job.get("hosts") or {}
+        if names:
+            self._around.hosts.update(int(names["version"]), names["hosts"])
         if os.path.exists(run.path("sh")) and run.adopt():
             self._inside = run.inside = self._recall_container()
+            if names and self._inside is not None:
+                self._around.hosts.enter(self._inside)
         else:
             self._reach_other_ranks()
             files = self._bring_files()
             self._restore_checkpoint()
             if job.get("container"):
                 self._enter_container(files)
+                if names and self._inside is not None:
+                    self._around.hosts.enter(self._inside)
             self._set_up()
             self._await_start()
             if not job.get("run"):
@@ -329,6 +339,9 @@ class Runner:
         if self._managed:
             workdir = around.mounts.workdir if inside is None else inside.workdir
             environment.setdefault("STIX_CHECKPOINT_DIR", checkpoint_folder(workdir, self._managed))
+        if assignment["job"].get("hosts") and inside is None:
+            environment.setdefault("STIX_JOBGROUP_HOSTS", around.hosts.path)
+            phase.prefix = around.hosts.prefix()
         with self._lock:
             if self._cancelled.is_set():
                 raise _Ended("CANCELLED")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Optional
+from typing import Any, Callable, List, Optional
 
 from .files import Json, read_json, write_json
 
@@ -11,8 +11,9 @@ from .files import Json, read_json, write_json
 class Settings:
     """The last settings, kept on disk: the dead man's switch must work after a restart without a network."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, on_hosts: Callable[[int, List[Any]], None]) -> None:
         self._path = path
+        self._on_hosts = on_hosts
         self._lock = threading.Lock()
         kept = read_json(path) or {}
         self.version = int(kept.get("version", 0))
@@ -22,6 +23,8 @@ class Settings:
         with self._lock:
             self.version, self.values = version, values
             write_json(self._path, {"version": version, "values": values}, durable=True)
+        if values.get("hosts"):
+            self._on_hosts(version, values["hosts"])
 
     @property
     def wanted(self) -> str:

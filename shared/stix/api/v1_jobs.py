@@ -51,7 +51,8 @@ class ManagedJobAccepted(Response):
 
 class ManagedJobTask(Response):
     """``status`` is SkyPilot's ManagedJobStatus. ``after`` are the places of the tasks it runs after;
-    ``recoveries`` counts lost machines, ``restarts`` repetitions after its own errors."""
+    ``recoveries`` counts lost machines, ``restarts`` repetitions after its own errors. One that is not
+    ``primary`` ends with those that are."""
 
     index: int
     name: str = ""
@@ -61,6 +62,7 @@ class ManagedJobTask(Response):
     resources: str = ""
     num_nodes: int = 1
     after: list[int] = Field(default=[])
+    primary: bool = True
     started_at: float | None = None
     ended_at: float | None = None
     exit_code: int | None = None
@@ -74,11 +76,13 @@ class ManagedJobTask(Response):
 
 
 class ManagedJob(Response):
-    """``status`` is SkyPilot's ManagedJobStatus; ``version`` grows with every change."""
+    """``status`` is SkyPilot's ManagedJobStatus; ``version`` grows with every change. ``group``: the name by
+    which its tasks know each other, empty where they do not run side by side."""
 
     id: int
     name: str
     user: str = ""
+    group: str = ""
     status: str
     reason: str = ""
     since: float

@@ -8,16 +8,19 @@ after the table says of each of its clusters that it is to go.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from stix.application.advance_task import advance_task, end_run, let_go
 from stix.application.checkpoints import forget
 from stix.application.job_draft import Draft, find_job
+from stix.application.job_groups import tell_hosts, to_end_now
 from stix.application.observe_run import cluster_and_job, log_is_whole
 from stix.application.records import managed_job_key, update
 from stix.application.runs import failure_reason
 from stix.application.want import begin
 from stix.application.world import World
+from stix.lifecycle.managed_job import failed_task
 from stix.model.managed_job import ManagedJob
 from stix.model.status import ClusterStatus, ManagedJobStatus, Wanted
 from stix.ports.state_store import VersionConflictError
@@ -59,13 +62,16 @@ def _step(world: World, job: ManagedJob) -> float | None:
     """Take one step: when to look again, None for at once."""
     draft = Draft(world, job)
     _take_down(draft)
-    failed = any(task.status.failed for task in job.tasks)
-    if job.cancel_requested or failed:
-        _cancel_tasks(draft, "cancelled" if job.cancel_requested else "another task failed")
+    every = range(len(job.tasks))
+    if job.cancel_requested or failed_task(job.tasks) is not None:
+        _cancel_tasks(draft, every, "cancelled" if job.cancel_requested else "another task failed")
     else:
-        for index in range(len(job.tasks)):
+        _cancel_tasks(draft, to_end_now(draft), "the primary tasks have ended")
+        for index in every:
             if advance_task(draft, index):
                 return None  # it launched, which wrote the step
+        if job.connected:
+            tell_hosts(draft)
     over = not draft.job.leaving and all(task.status.terminal for task in draft.job.tasks)
     if over and not forget(world, draft.job):
         draft.look_at(draft.now + 1.0)
@@ -95,16 +101,16 @@ def _take_down(draft: Draft) -> None:
     draft.change(leaving=tuple(kept))
 
 
-def _cancel_tasks(draft: Draft, reason: str) -> None:
+def _cancel_tasks(draft: Draft, indices: Iterable[int], reason: str) -> None:
     """Ask the agents to end what runs, with their grace, and let its clusters go."""
-    for task in draft.job.tasks:
+    for task in [draft.task(index) for index in indices]:
         if task.status.terminal:
             continue
         if task.cluster_id:
             cluster, run = cluster_and_job(
                 draft.world, draft.job.workspace, task.cluster_id, task.cluster_job
             )
-            up = cluster is not None and cluster.status is ClusterStatus.UP
+            up = cluster is not None and cluster.takes_commands
             if cluster is not None and up and run is not None:
                 end_run(draft, cluster, run)
             let_go(draft, task.index, reason, seconds=draft.job.cancel_grace + _STORE_SECONDS if up else 0.0)

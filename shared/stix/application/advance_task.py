@@ -7,6 +7,7 @@ from typing import Any
 from stix.application.budgets import check_budget
 from stix.application.cancel_jobs import cancel
 from stix.application.job_draft import Draft
+from stix.application.job_groups import in_one_region
 from stix.application.job_offers import candidates, launch_order, observations, terms_of, work_done
 from stix.application.observe_run import Finding, Seen, cluster_and_job, observe
 from stix.application.run_task import STARTING_SECONDS, launch_run, read_request, repeat_run
@@ -18,7 +19,7 @@ from stix.model.job import Job
 from stix.model.managed_job import JobTask, Leaving
 from stix.model.status import ClusterStatus, ManagedJobStatus, Wanted
 from stix.recovery.decide import decide
-from stix.recovery.situation import Decision, Verb
+from stix.recovery.situation import Candidate, Decision, Verb
 
 __all__ = ["advance_task", "end_run", "let_go"]
 
@@ -208,9 +209,14 @@ def _decide(draft: Draft, index: int) -> bool:
     task = draft.task(index)
     if task.cluster_id and task.deadline_at is None:
         return False  # without a deadline nothing is given up that works
+    if task.ends_at is not None and not task.cluster_id:
+        draft.look_at(draft.now)
+        return False  # what it served has ended
     world, job = draft.world, draft.job
     asked = read_task(read_request(world, job, task), managed=True, uploaded=False)
     offers = candidates(world, asked, task)
+    if job.connected and not task.cluster_id:
+        offers = _with_group(draft, index, offers)
     terms = terms_of(task)
     done = 0.0 if task.deadline_at is None else work_done(world, job.workspace, job.id, task)
     seen = observations(task, done)
@@ -245,6 +251,17 @@ def _decide(draft: Draft, index: int) -> bool:
             return launch_run(draft, index, launch_order(terms, seen, offers, decision, draft.now))
 
 
+def _with_group(draft: Draft, index: int, offers: list[Candidate]) -> list[Candidate]:
+    """The offers in the region of its group. Where all go to another one, what others have is let go."""
+    there, leaving = in_one_region(draft, index, offers)
+    for other in leaving:
+        reason = "the group goes where all of its tasks find a place"
+        let_go(draft, other.index, reason, seconds=0.0)
+        draft.change_task(other.index, status=ManagedJobStatus.PENDING, reason=reason)
+        draft.say("JobMoving", reason, task=other.index, place=other.place)
+    return there
+
+
 def _budget_spent(draft: Draft) -> str:
     """Why nothing new may be started this month; empty where it may. What runs goes on."""
     try:
@@ -266,7 +283,7 @@ def _give_up_machines(draft: Draft, index: int, reason: str) -> None:
     if not task.cluster_id:
         return
     cluster, run = cluster_and_job(draft.world, draft.job.workspace, task.cluster_id, task.cluster_job)
-    up = cluster is not None and cluster.status is ClusterStatus.UP
+    up = cluster is not None and cluster.takes_commands
     if cluster is not None and up and run is not None:
         end_run(draft, cluster, run)
     let_go(draft, index, reason, seconds=_MOVE_SECONDS if up else 0.0)

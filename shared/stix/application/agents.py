@@ -192,6 +192,8 @@ def commands(world: World, who: NodePrincipal, request: Mapping[str, Any]) -> tu
         autostop = None if cluster.autostop is None else cluster.autostop.to_wire()
         wanted = str(cluster.wanted)
         answer["settings"] = {"autostop": autostop, "dead_man_seconds": _DEAD_MAN_SECONDS, "wanted": wanted}
+        if cluster.hosts:
+            answer["settings"]["hosts"] = cluster.hosts
     if request.get("access_version") is not None:  # An older agent knows nothing of logins.
         answer["access_version"], access = told_access(world, cluster, who.rank, request["access_version"])
         if access is not None:
@@ -200,7 +202,7 @@ def commands(world: World, who: NodePrincipal, request: Mapping[str, Any]) -> tu
         answer["gateway"], view = told_view(world, cluster, str(request.get("gateway") or ""))
         if view is not None:
             answer["gateway_view"] = view
-    if who.rank == 0 and cluster.status is ClusterStatus.UP:
+    if who.rank == 0 and cluster.takes_commands:
         answer["commands"], answer["more"] = _next_commands(world, cluster, int(request.get("after") or 0))
     told = ("peers", "settings", "access", "gateway_view")
     news = bool(answer["commands"]) or any(name in answer for name in told)
@@ -261,6 +263,8 @@ def _job_spec(world: World, cluster: Cluster, job: Job) -> dict[str, Any]:
         "follow_until": job.follow_until,
         "submitted_at": job.submitted_at,
         **({"managed": job.managed} if job.managed else {}),
+        # With the settings' version: of what the agent hears of them on two ways the newer counts.
+        **({"hosts": {"version": cluster.settings_version, "hosts": cluster.hosts}} if cluster.hosts else {}),
     }
 
 

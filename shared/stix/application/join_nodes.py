@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stix.application.machine_addresses import record_addresses
+from stix.application.nudge_job import nudge
 from stix.application.offering_health import record_success
 from stix.application.operations import finish, note
 from stix.application.race import knock
@@ -143,6 +144,8 @@ def tell_peers(world: World, node: Node) -> None:
     cluster = update(world, Cluster, cluster_key(node.workspace, node.cluster_id), change)
     if cluster is not None:
         wake_nodes(world, cluster, all_ranks=True)
+        if cluster.hosts:
+            nudge(world, cluster.workspace, cluster.owner)  # Its job group knows it by the old address.
 
 
 def tell_if_complete(world: World, workspace: str, cluster_id: str) -> None:
@@ -220,6 +223,8 @@ def hand_over(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     note(world, workspace, cluster.operation_id, f"Cluster {cluster.name} is up.")
     finish(world, workspace, cluster.operation_id, OperationStatus.SUCCEEDED)
     world.events.publish(Event("ClusterCameUp", workspace, cluster_id, now, {"name": cluster.name}))
+    if cluster.awaits_hosts:
+        nudge(world, workspace, cluster.owner)
     return {"outcome": "UP"}
 
 

@@ -109,7 +109,8 @@ def observe(world: World, workspace: str, task: JobTask) -> Seen:
         return seen(Finding.TROUBLE, job.reason or str(job.status))
     if cluster.status is ClusterStatus.UP and job.status is JobStatus.RUNNING:
         return seen(Finding.RUNS)
-    return seen(Finding.STARTS, cluster.reason)
+    waits = cluster.awaits_hosts and cluster.status is ClusterStatus.UP
+    return seen(Finding.STARTS, "it waits for the other tasks of its group" if waits else cluster.reason)
 
 
 def launch_refusal(world: World, cluster: Cluster, job: Job) -> tuple[Finding, str] | None:

@@ -32,6 +32,7 @@ class OwnedRun:
     ``ranked`` are the offers in the order in which they are tried, ranked by the launch where there are none;
     ``managed`` is what the agent is told.
     ``writes`` gives what must be true at once with the new cluster and job, or else none of it.
+    ``awaits_hosts``: the run begins once its nodes know those of its job group.
     """
 
     owner: str
@@ -42,6 +43,7 @@ class OwnedRun:
     reason: str
     writes: Callable[[Cluster, Job], list[Write]]
     ranked: Sequence[RankedOffer] = ()
+    awaits_hosts: bool = False
 
 
 def launch_owned(world: World, workspace: str, request: LaunchRequest, run: OwnedRun) -> Cluster:
@@ -62,6 +64,7 @@ def launch_owned(world: World, workspace: str, request: LaunchRequest, run: Owne
         due_at=now + RUN_BEGINS_SECONDS,
         user=run.user,
         owner=run.owner,
+        awaits_hosts=run.awaits_hosts,
         num_nodes=task.num_nodes,
         requested=task.resources.to_config(),
         last_use=last_use(task),

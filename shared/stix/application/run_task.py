@@ -102,6 +102,7 @@ def _run(draft: Draft, index: int, reason: str, ranked: Sequence[RankedOffer]) -
         reason=reason,
         writes=writes,
         ranked=ranked,
+        awaits_hosts=job.connected,
     )
 
 
@@ -116,6 +117,7 @@ def _told(job: ManagedJob, task: JobTask, number: int) -> dict[str, Any]:
         "recoveries": task.recoveries,
         "checkpoint_seconds": task.checkpoint_seconds,
         "grace_seconds": job.cancel_grace,
+        **({"group": job.group} if job.group else {}),
     }
 
 

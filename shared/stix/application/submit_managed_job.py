@@ -9,6 +9,7 @@ from stix.api.v1_jobs import JobsCancelRequest, JobsLaunchRequest
 from stix.application.budgets import check_budget
 from stix.application.idempotency import Once
 from stix.application.job_draft import Draft, get_job
+from stix.application.job_groups import check_regions
 from stix.application.job_terms import JobTerms, job_terms
 from stix.application.jobs import counter_key
 from stix.application.kept_requests import keep_request
@@ -48,8 +49,12 @@ def submit(world: World, who: UserPrincipal, request: JobsLaunchRequest, key: st
     check_budget(world, who.workspace)
     now = world.clock.now()
     terms = job_terms(dag, tasks, now)
+    parallel = dag.execution == "parallel"
+    connected = parallel and dag.inter_connection
     for task in tasks:
         plan(world, task)
+    if connected:
+        check_regions(world, dag, tasks)
     uid = world.ids.new("mj")
     name = request.name or dag.name or tasks[0].name or "job"
     kept = [
@@ -69,6 +74,8 @@ def submit(world: World, who: UserPrincipal, request: JobsLaunchRequest, key: st
             created_at=now,
             due_at=now + RUN_BEGINS_SECONDS,
             deadline_at=terms.deadline_at,
+            group=name if parallel else "",
+            connected=connected,
             tasks=tuple(kept),
         )
         draft = Draft(world, job)
@@ -112,11 +119,6 @@ def _dag(request: JobsLaunchRequest) -> Dag:
             f"header: it is read as {len(dag)} tasks beside {len(request.tasks)}.",
             hint="Send the first document there, and only where it is no task.",
         )
-    if dag.execution == "parallel":
-        raise TaskError(
-            "execution: job groups (parallel) are not supported yet.",
-            hint="Launch the tasks as jobs of their own, or in a chain.",
-        )
     if dag.header.max_cost is not None or dag.optimize != "cost":
         raise TaskError("max_cost and optimize are not supported by `jobs launch` yet.", hint="Remove them.")
     return dag
@@ -159,6 +161,8 @@ def _task(
         checkpoint_seconds=own.checkpoint_seconds,
         max_restarts=0 if recovery is None else recovery.max_restarts_on_errors,
         restart_codes=() if recovery is None else recovery.recover_on_exit_codes,
+        primary=not dag.primary_tasks or task.name in dag.primary_tasks,
+        delay=float(dag.termination_delay(task.name or "")),
     )
 
 

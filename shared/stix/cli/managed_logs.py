@@ -34,7 +34,8 @@ def follow_managed(
 ) -> int:
     """Print the logs of a job's runs, in their order, to the job's end with ``follow``; the exit code.
 
-    ``tail``: of the newest run only its last lines. Ctrl-C detaches and ends the command with 130.
+    ``tail``: of the newest run only its last lines. Of a job group one task can be followed: its first
+    primary one. Ctrl-C detaches and ends the command with 130.
     """
     try:
         job = _print_runs(session, client, number, follow=follow, tail=tail, task=task)
@@ -53,6 +54,10 @@ def _print_runs(
     while True:
         asked_at = client.pace.monotonic()
         job = client.managed_job(number)
+        if follow and task is None and job["group"] and len(job["tasks"]) > 1:
+            first = next(one for one in job["tasks"] if one["primary"])
+            session.note(f"Of {task_label(job, first)}; another task's log: stix jobs logs {number} TASK")
+            task = first["index"]
         runs = [run for run in client.job_runs(number, after=shown) if task in (None, run["task"])]
         if tail and not shown:
             runs = runs[-1:]

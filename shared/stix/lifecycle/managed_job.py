@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from stix.model.managed_job import JobTask
 from stix.model.status import ManagedJobStatus
 
-__all__ = ["MOST_TROUBLES", "job_status", "may_begin", "refusal_pause", "restart_pause", "restarts"]
+__all__ = [
+    "MOST_TROUBLES",
+    "failed_task",
+    "job_status",
+    "may_begin",
+    "primaries_done",
+    "refusal_pause",
+    "restart_pause",
+    "restarts",
+]
 
 MOST_TROUBLES = 3
 """Runs in a row that healthy machines did not carry out; then the task is given up."""
@@ -22,23 +31,36 @@ _ORDER = (
 )
 
 
+def failed_task(tasks: Sequence[JobTask]) -> JobTask | None:
+    """The first of those whose failure is the job's: what merely serves the others may fail."""
+    return next((task for task in tasks if task.primary and task.status.failed), None)
+
+
+def primaries_done(tasks: Sequence[JobTask]) -> bool:
+    """Whether what the job is there for has succeeded, so that the other tasks are to end."""
+    return all(task.status is ManagedJobStatus.SUCCEEDED for task in tasks if task.primary)
+
+
 def job_status(tasks: Sequence[JobTask], *, cancelling: bool) -> tuple[ManagedJobStatus, str]:
-    """The status of the whole, and its reason: the first failure among its tasks, else what goes on."""
-    failed = next((task for task in tasks if task.status.failed), None)
+    """The status of the whole, and its reason: the first failure among its tasks, else what goes on. Tasks
+    that are not primary count only while they go on."""
+    failed = failed_task(tasks)
     if all(task.status.terminal for task in tasks):
         if failed is not None:
             return failed.status, _named(tasks, failed)
-        cancelled = next((task for task in tasks if task.status is ManagedJobStatus.CANCELLED), None)
+        ended = [task for task in tasks if task.primary]
+        cancelled = next((task for task in ended if task.status is ManagedJobStatus.CANCELLED), None)
         if cancelled is not None:
             return ManagedJobStatus.CANCELLED, cancelled.reason
         return ManagedJobStatus.SUCCEEDED, ""
     if cancelling or failed is not None:
         return ManagedJobStatus.CANCELLING, "" if failed is None else _named(tasks, failed)
+    going = [task for task in tasks if task.primary and not task.status.terminal] or tasks
     for status in _ORDER:
-        found = next((task for task in tasks if task.status is status), None)
+        found = next((task for task in going if task.status is status), None)
         if found is not None:
             return status, _named(tasks, found)
-    waiting = next(task for task in tasks if not task.status.terminal)
+    waiting = next(task for task in going if not task.status.terminal)
     return ManagedJobStatus.PENDING, _named(tasks, waiting)
 
 

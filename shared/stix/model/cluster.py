@@ -53,7 +53,8 @@ class Cluster(Record):
     when the nodes must have joined. ``join_task_token``: the state machine task that waits for the last node;
     ``failures``: runs in a row that ended badly. ``race``: how many offers are asked at once; ``racing``:
     machines of others may exist beside its own, ``raced``: one of them took over. ``owner``: the managed job
-    it was made for, empty where a person made it.
+    it was made for, empty where a person made it. ``hosts``: names and addresses of the nodes of its job
+    group; ``awaits_hosts``: its agents get no commands before those are known.
     """
 
     kind: ClassVar[str] = "cluster"
@@ -91,10 +92,16 @@ class Cluster(Record):
     cluster_key: str = ""
     head_address: str = ""
     peers_version: int = 0
+    hosts: tuple[tuple[str, str], ...] = ()
+    awaits_hosts: bool = False
     settings_version: int = 1
     failures: int = 0
     labels: dict[str, str] = {}
     ports: tuple[str, ...] = ()
+
+    @property
+    def takes_commands(self) -> bool:
+        return self.status is ClusterStatus.UP and not self.awaits_hosts
 
     @property
     def ended(self) -> bool:

@@ -31,7 +31,8 @@ class JobTask(_Part):
 
     Of the submission: ``request_key`` names the document with the task and its files; ``parents`` are places
     in the job's tasks; ``policy``, ``work``, ``deadline_at`` and ``changeover`` are the terms of
-    ``stix.recovery``; ``checkpoint_seconds`` is how often its checkpoints are stored.
+    ``stix.recovery``; ``checkpoint_seconds`` is how often its checkpoints are stored. A task that is not
+    ``primary`` ends ``delay`` seconds after those that are, ``ends_at`` once that is settled.
 
     Where it is: ``cluster_id`` is the cluster it holds, empty for none; ``cluster_job`` its number there, 0
     while it waits to be run again. ``launches`` counts clusters, ``runs`` runs. ``settled``: it runs.
@@ -61,7 +62,10 @@ class JobTask(_Part):
     checkpoint_seconds: float = 300.0
     max_restarts: int = 0
     restart_codes: tuple[int, ...] = ()
+    primary: bool = True
+    delay: float = 0.0
 
+    ends_at: float | None = None
     began_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
@@ -94,7 +98,9 @@ class JobTask(_Part):
 class ManagedJob(Record):
     """``id`` is the number that people use, ``uid`` is unique beyond its workspace. ``cancel_requested``: it
     is wanted to end. ``nudges`` counts the reasons to look at it, ``events`` those that were kept, ``runs``
-    those of all tasks, ``failures`` steps in a row that went wrong."""
+    those of all tasks, ``failures`` steps in a row that went wrong. ``group``: the name that its tasks know
+    each other by, empty where they do not run side by side; ``connected``: they are in one region and reach
+    each other."""
 
     kind: ClassVar[str] = "managed_job"
 
@@ -111,6 +117,8 @@ class ManagedJob(Record):
     deadline_at: float | None = None
     cancel_requested: bool = False
     cancel_grace: float = 30.0
+    group: str = ""
+    connected: bool = False
     tasks: tuple[JobTask, ...]
     leaving: tuple[Leaving, ...] = ()
     nudges: int = 0

@@ -23,6 +23,7 @@ class CloudFacts:
         extra: what to install for its SDK, ``stix-cloud[<extra>]``; empty for none.
         stops: machines can be stopped and started again; ``stops_spot``: spot machines too.
         opens_ports: ``resources.ports`` can be had.
+        connects_clusters: machines of different gangs in one region reach each other.
         find_ports: from a gang's token, the command that shows where its ports are; empty where they are the
             machines' own.
         discovers: offers come from looking (``DiscoversOffers``), not from the catalog.
@@ -41,6 +42,7 @@ class CloudFacts:
     stops: bool = False
     stops_spot: bool = False
     opens_ports: bool = False
+    connects_clusters: bool = False
     find_ports: Callable[[str], str] = lambda token: ""
     discovers: bool = False
     refuses_late: bool = False

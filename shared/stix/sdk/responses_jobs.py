@@ -30,6 +30,7 @@ class ManagedJobTask(TypedDict):
     resources: str
     num_nodes: int
     after: list[int]
+    primary: bool
     started_at: float | None
     ended_at: float | None
     exit_code: int | None
@@ -46,6 +47,7 @@ class ManagedJob(TypedDict):
     id: int
     name: str
     user: str
+    group: str
     status: str
     reason: str
     since: float

@@ -69,6 +69,7 @@ FACTS = CloudFacts(
     # A spot machine of a fleet is a one-time request: EC2 refuses to stop it.
     stops_spot=False,
     opens_ports=True,
+    connects_clusters=True,
     quota_family=_family,
     find_credentials=_find,
     credentials_hint="Log in with `aws configure sso` or set AWS_PROFILE; see docs/clouds/aws.md.",

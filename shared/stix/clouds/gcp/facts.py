@@ -60,6 +60,7 @@ FACTS = CloudFacts(
     stops=True,
     stops_spot=True,
     opens_ports=True,
+    connects_clusters=True,
     # A bulk insertion is accepted before capacity and quota are known.
     refuses_late=True,
     quota_family=family_of,

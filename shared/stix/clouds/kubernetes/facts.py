@@ -25,6 +25,7 @@ FACTS = CloudFacts(
     name="kubernetes",
     extra="kubernetes",
     opens_ports=True,
+    connects_clusters=True,
     # Of a service, which may have its address minutes after the pods run.
     find_ports=lambda token: f"kubectl get services -A -l stix-intent={token}",
     discovers=True,

@@ -9,6 +9,7 @@ __all__ = ["FACTS"]
 FACTS = CloudFacts(
     name="local",
     stops=True,
+    connects_clusters=True,
     discovers=True,
     brings_agent=True,
     reaches_laptop=True,
