@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stix.application import create_machines, undo_attempt, want
+from stix.application import begin_attempt, create_machines, undo_attempt, want
 from stix.application.settle_cluster import confirm, settle
 from stix.model.errors import (
     CredentialsError,
@@ -152,7 +152,7 @@ def test_nodes_are_recorded_when_the_step_died_right_after_the_outcome(plane, cl
 
 def test_machines_can_join_when_two_runs_prepared_the_same_attempt(plane, cluster, monkeypatch):
     """The other run writes its intent, then is throttled, between this one's look and its write."""
-    real = create_machines.join_token
+    real = begin_attempt.join_token
     others = iter([True])
 
     def interleaved(*args):
@@ -162,7 +162,7 @@ def test_machines_can_join_when_two_runs_prepared_the_same_attempt(plane, cluste
                 plane.create(cluster)
         return real(*args)
 
-    monkeypatch.setattr(create_machines, "join_token", interleaved)
+    monkeypatch.setattr(begin_attempt, "join_token", interleaved)
     with pytest.raises(VersionConflictError):
         plane.create(cluster)
     assert plane.create(cluster) == "CREATED"

@@ -6,6 +6,7 @@ import heapq
 import itertools
 import random
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 
 from stix.application import create_machines, next_offer, undo_attempt
 from stix.application.next_offer import Choice
+from stix.application.offering_health import record_failure
 from stix.application.places import SYSTEM
+from stix.application.world import World
 from stix.lifecycle.offering_health import (
     CLAIM_SECONDS,
     Health,
@@ -26,8 +29,20 @@ from stix.lifecycle.offering_health import (
     judge,
     released,
 )
-from stix.model.errors import Blocks, CredentialsError, NoCapacityError, QuotaExceededError, ThrottledError
+from stix.model.cluster import Cluster
+from stix.model.errors import (
+    Blocks,
+    CredentialsError,
+    NoCapacityError,
+    ProviderError,
+    QuotaExceededError,
+    ThrottledError,
+)
+from stix.model.offer import Offer
 from stix.model.status import ClusterStatus, OperationStatus
+from stix.optimizer.rank import RankedOffer
+from stix.ports.compute import GangRequest
+from stix.ports.state_store import Put
 from tests.unit.world import WORKSPACE, ControlPlane, offer
 
 NOW = 1000.0
@@ -192,13 +207,79 @@ def test_launch_waits_for_the_outcome_of_others_when_they_ask_for_the_same(plane
         plane.rank(plane.cluster(name))
     ranked = create_machines.read_plan(plane.world, plane.cluster("one").plan_key)
     for name in ("one", "two"):
-        assert next_offer.choose(plane.world, plane.cluster(name), ranked).index == 0
+        choice = next_offer.choose(plane.world, plane.cluster(name), ranked)
+        assert choice.index == 0
+        assert choice.slot is not None
+        plane.store.transact([choice.slot])
     with pytest.raises(ThrottledError, match="Other launches"):
         plane.create(plane.cluster("three"))
     # The first two are heard of no more; their slots are not waited for longer than half a minute.
     plane.pass_time(31)
     assert plane.create(plane.cluster("three")) == "CREATED"
     assert plane.cluster("three").offer.zone == "b"
+
+
+def test_slot_is_taken_once_when_launches_ask_at_the_same_moment(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others take theirs between this launch's look and its write, until the budget is used up."""
+    for name in ("one", "two", "three"):
+        plane.launch(name)
+        plane.rank(plane.cluster(name))
+    look = create_machines.choose
+    choices = []
+
+    def interleaved(world: World, cluster: Cluster, ranked: Sequence[RankedOffer]) -> Choice:
+        choice = look(world, cluster, ranked)
+        choices.append(choice)
+        if len(choices) < 3:
+            with pytest.raises(ThrottledError, match="slow down"):
+                plane.create(plane.cluster(("two", "three")[len(choices) - 1]))
+        return choice
+
+    monkeypatch.setattr(create_machines, "choose", interleaved)
+    plane.compute.create, made = _unanswered(plane), plane.compute.create
+    with pytest.raises(ThrottledError, match="Other launches"):
+        plane.create(plane.cluster("one"))
+    assert [choice.index for choice in choices] == [0, 0, 0]
+    assert not plane.intents(plane.cluster("one"))
+    assert len(plane.secrets.kept) == 2
+    plane.compute.create = made
+    plane.pass_time(151)  # nothing is heard of them
+    assert plane.create(plane.cluster("one")) == "CREATED"
+
+
+def _unanswered(plane: ControlPlane) -> Callable[[GangRequest], list[str]]:
+    def create(request: GangRequest) -> list[str]:
+        raise ThrottledError("slow down", retry_after=1)
+
+    return create
+
+
+def test_refusal_is_written_when_others_keep_changing_what_is_remembered(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.compute.full = {"a"}
+    plane.launch("one")
+    plane.rank(plane.cluster("one"))
+    read = create_machines.refusal_writes
+    calls = []
+
+    def outdated(world: World, offer: Offer, token: str, error: ProviderError) -> list[Put]:
+        calls.append(offer.zone)
+        writes = read(world, offer, token, error)
+        record_failure(world, offer, "another", "no_capacity", "none left")
+        return writes
+
+    monkeypatch.setattr(create_machines, "refusal_writes", outdated)
+    assert plane.create(plane.cluster("one")) == "REFUSED"
+    assert calls == ["a"] * 4
+    cluster = plane.cluster("one")
+    assert (cluster.cursor, cluster.attempt) == (1, 1)
+    assert [one.outcome for one in cluster.attempts] == ["no_capacity"]
+    [health] = plane.store.children(SYSTEM, "offering", "fake.north").items
+    assert health.body["claims"] == {}
+    assert health.body["kind"] == "no_capacity"
 
 
 def test_memory_is_of_no_team(plane: ControlPlane) -> None:

@@ -40,6 +40,7 @@ PART_BYTES = 330
 
 _NOT_IN_PART = re.compile("[#\0-\x1f]")
 _PLAIN = frozenset({str, int, float, bool, type(None)})
+_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 _FAR = 100_000_000_000
 """Epoch seconds that no time reaches (the year 5138); keeps the inverted time at a fixed width."""
 
@@ -85,7 +86,7 @@ def check_writes(writes: Sequence[Write]) -> dict[Key, str]:
         raise ValueError("a transaction may hold each key once")
     items = [write.item for write in writes if isinstance(write, Put)]
     for item in items:
-        written_form(item, item.version)
+        _check_times(item)
     bodies = {item.key: encode_body(item) for item in items}
     total = sum(len(body.encode()) for body in bodies.values())
     if total > TRANSACTION_BYTES:
@@ -94,14 +95,7 @@ def check_writes(writes: Sequence[Write]) -> dict[Key, str]:
 
 
 def written_form(item: Item, version: int) -> Item:
-    """The item as a later read returns it: ``expires_at`` on a whole second (up), times as floats.
-
-    Raises ``ValueError`` for what is no time.
-    """
-    for name in ("created_at", "due_at", "expires_at"):
-        moment = getattr(item, name)
-        if moment is not None and not 0 <= moment < _FAR:
-            raise ValueError(f"{item.key}: {name} {moment!r} is not a time in epoch seconds")
+    """The item as a later read returns it: ``expires_at`` on a whole second (up), times as floats."""
     return item.changed(
         version=version,
         created_at=_storable(item.created_at),
@@ -110,11 +104,18 @@ def written_form(item: Item, version: int) -> Item:
     )
 
 
+def _check_times(item: Item) -> None:
+    for name in ("created_at", "due_at", "expires_at"):
+        moment = getattr(item, name)
+        if moment is not None and not 0 <= moment < _FAR:
+            raise ValueError(f"{item.key}: {name} {moment!r} is not a time in epoch seconds")
+
+
 def encode_body(item: Item) -> str:
     """The body as JSON. Raises ``ValueError`` for what JSON cannot carry unchanged, or too much of it."""
     try:
         _check_json(item.body)
-        text = json.dumps(item.body, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        text = _ENCODER.encode(item.body)
         size = len(text.encode())
     except (TypeError, ValueError) as exc:
         raise ValueError(f"{item.key}: the body is not JSON: {exc}") from exc

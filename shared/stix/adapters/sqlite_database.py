@@ -125,6 +125,9 @@ class SqliteDatabase:
     def _commit_together(self, works: Sequence[Work[sqlite3.Connection]]) -> None:
         """Raises only where the whole transaction is lost."""
         with self.write() as connection:
+            if len(works) == 1:
+                works[0].result = works[0].do(connection)  # the transaction is its own
+                return
             for work in works:
                 connection.execute("SAVEPOINT work")
                 try:

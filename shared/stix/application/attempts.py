@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from stix.application.operations import note_writes, topic
@@ -34,10 +35,12 @@ def refuse_attempt(
     reason: str,
     line: str,
     *,
-    also: tuple[Write, ...] = (),
+    intent: Intent | None = None,
+    also: Callable[[], list[Write]] = list,
 ) -> bool:
     """Remember the attempt, move the cursor to the next offer and say ``line`` to whoever waits; once per
-    attempt. ``also`` is written in the same transaction; False where there was nothing to do, nor written."""
+    attempt. ``intent``: the attempt's, where it is at hand. ``also`` is written in the same transaction.
+    False where there was nothing to do, nor written."""
     now = world.clock.now()
     moved: list[bool] = []
 
@@ -45,11 +48,8 @@ def refuse_attempt(
         moved[:] = [current.attempt == cluster.attempt]
         if not moved[0]:
             return None
-        offer, since = current.offer, now
-        intent_item = world.store.get(intent_key(cluster.workspace, cluster.id, cluster.attempt))
-        if intent_item is not None:
-            intent = load(Intent, intent_item)
-            offer, since = intent.offer, intent.created_at
+        begun = intent or _intent_of(world, cluster)
+        offer, since = (current.offer, now) if begun is None else (begun.offer, begun.created_at)
         attempt = attempt_at(offer, at=now, outcome=str(outcome), reason=reason, seconds=now - since)
         return current.changed(
             attempt=current.attempt + 1,
@@ -64,11 +64,16 @@ def refuse_attempt(
     operation = cluster.operation_id
 
     def together() -> list[Write]:
-        return [*also, *note_writes(world, cluster.workspace, operation, line)]
+        return [*also(), *note_writes(world, cluster.workspace, operation, line)]
 
     update(world, Cluster, key, change, also=together)
     world.wake.wake(topic(operation))
     return moved == [True]
+
+
+def _intent_of(world: World, cluster: Cluster) -> Intent | None:
+    item = world.store.get(intent_key(cluster.workspace, cluster.id, cluster.attempt))
+    return None if item is None else load(Intent, item)
 
 
 def attempt_at(offer: Offer | None, **what: Any) -> Attempt:

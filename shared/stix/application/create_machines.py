@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from stix.application.attempts import (
@@ -14,14 +15,14 @@ from stix.application.attempts import (
     refuse_attempt,
     refused_line,
 )
+from stix.application.begin_attempt import begin_attempt, others_are_asking
 from stix.application.end_machines import end_intent, join_reference
 from stix.application.ledger import open_entry
 from stix.application.machine_tags import machine_tags
-from stix.application.next_offer import Choice, choose, intent_token
-from stix.application.offering_health import record_accepted, record_refusal
-from stix.application.operations import note, note_writes, topic
-from stix.application.places import remember_place
-from stix.application.planning import accelerators_text, plan, read_plan, store_plan
+from stix.application.next_offer import Choice, choose
+from stix.application.offering_health import record_accepted, record_refusal, refusal_writes
+from stix.application.operations import note
+from stix.application.planning import plan, read_plan, store_plan
 from stix.application.quotas import forget_quotas
 from stix.application.race import ask_rival, take_part
 from stix.application.records import (
@@ -30,12 +31,10 @@ from stix.application.records import (
     get_cluster,
     intent_key,
     load,
-    put,
     save,
     update,
 )
 from stix.application.sweep_guard import witness
-from stix.application.tokens import hash_token, join_token
 from stix.application.world import World
 from stix.lifecycle.cluster import BOOT_CHECK_SECONDS
 from stix.model.cluster import Cluster, Intent, Node
@@ -53,12 +52,12 @@ from stix.model.resources import Resources
 from stix.model.status import IntentStatus
 from stix.model.task import Task
 from stix.ports.compute import AgentSource, GangRequest, Place
-from stix.ports.state_store import VersionConflictError
+from stix.ports.state_store import Put, Write
 from stix.ports.surroundings import Event
 
 __all__ = ["create", "rank"]
 
-_BUSY_SECONDS = 2.0
+_TRIES_WITH_MEMORY = 4
 
 
 def rank(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
@@ -105,7 +104,7 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
         cluster = _note_choice(world, cluster, choice)
         if choice.index is None:
             return _outcome(world, cluster, "EXHAUSTED")
-        intent = _intent(world, cluster, ranked[choice.index].offer)
+        intent = begin_attempt(world, cluster, ranked[choice.index].offer, choice.slot)
     else:
         intent = load(Intent, item)
     offer = intent.offer
@@ -114,7 +113,8 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     if intent.status is IntentStatus.CREATED:
         return _outcome(world, cluster, _accepted(world, cluster, intent), offer)
     if intent.status is not IntentStatus.PENDING:
-        refuse_attempt(world, cluster, intent.status, intent.reason, refused_line(offer, intent.reason))
+        line = refused_line(offer, intent.reason)
+        refuse_attempt(world, cluster, intent.status, intent.reason, line, intent=intent)
         return _outcome(world, cluster, "REFUSED")
     try:
         machine_ids = _call_provider(world, cluster, intent)
@@ -124,13 +124,7 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
         witness(world, intent)
         raise
     except ProviderError as error:
-        refused = outcome_put(world, intent.changed(status=IntentStatus.REFUSED, reason=error.message))
-        if not refuse_attempt(
-            world, cluster, error.code, error.message, refused_line(offer, error.message), also=(refused,)
-        ):
-            world.store.transact([refused])
-        world.secrets.delete(join_reference(intent))
-        record_refusal(world, offer, intent.token, error)
+        _refused(world, cluster, intent, error)
         if isinstance(error, QuotaExceededError):
             forget_quotas(world, Place(offer.cloud, offer.region))
         if isinstance(error, InvalidRequestError):
@@ -143,6 +137,30 @@ def create(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     world.store.transact([outcome_put(world, intent)])
     record_accepted(world, offer, intent.token)
     return _outcome(world, cluster, _accepted(world, cluster, intent), offer)
+
+
+def _refused(world: World, cluster: Cluster, intent: Intent, error: ProviderError) -> None:
+    """The provider refused: outcome, cursor, progress and what is remembered of it, in one transaction.
+
+    The memory is shared with every other launch, so it leaves the transaction where it keeps it from going
+    through.
+    """
+    refused = outcome_put(world, intent.changed(status=IntentStatus.REFUSED, reason=error.message))
+    tries = itertools.count()
+    remembered: list[Put] = []
+
+    def together() -> list[Write]:
+        again = next(tries) < _TRIES_WITH_MEMORY
+        remembered[:] = refusal_writes(world, intent.offer, intent.token, error) if again else []
+        return [refused, *remembered]
+
+    line = refused_line(intent.offer, error.message)
+    moved = refuse_attempt(world, cluster, error.code, error.message, line, intent=intent, also=together)
+    if not moved:
+        world.store.transact([refused])
+    if not (moved and remembered):
+        record_refusal(world, intent.offer, intent.token, error)
+    world.secrets.delete(join_reference(intent))
 
 
 def _accepted(world: World, cluster: Cluster, intent: Intent) -> str:
@@ -171,7 +189,7 @@ def _start_rivals(world: World, cluster: Cluster) -> None:
             if choice.index is None:
                 return
             cursor = choice.index + 1
-            intent = _intent(world, rival, ranked[choice.index].offer)
+            intent = begin_attempt(world, rival, ranked[choice.index].offer, choice.slot)
         else:
             return
         if intent.status is IntentStatus.PENDING:
@@ -201,9 +219,11 @@ def _note_choice(world: World, cluster: Cluster, choice: Choice) -> Cluster:
             busy_since=0.0,
         )
 
+    if not choice.busy and change(cluster) == cluster:
+        return cluster  # mostly: the refusal before moved the cursor to this offer
     changed = update(world, Cluster, cluster_key(cluster.workspace, cluster.id), change)
     if choice.busy:
-        raise ThrottledError("Other launches are asking for the same machines.", retry_after=_BUSY_SECONDS)
+        raise others_are_asking()
     return cluster if changed is None else changed
 
 
@@ -216,40 +236,6 @@ def _outcome(world: World, cluster: Cluster, outcome: str, offer: Offer | None =
         "boot_seconds": world.limits.boot_seconds,
         "refuses_late": facts is not None and facts.refuses_late,
     }
-
-
-def _intent(world: World, cluster: Cluster, offer: Offer) -> Intent:
-    """The intent of the attempt, written before anything is created."""
-    now = world.clock.now()
-    token = intent_token(world, cluster, offer)
-    joining = join_token(cluster.workspace, cluster.id, cluster.attempt, world.ids.secret())
-    intent = Intent(
-        workspace=cluster.workspace,
-        cluster_id=cluster.id,
-        attempt=cluster.attempt,
-        created_at=now,
-        due_at=now + world.limits.launch_lease_seconds,
-        token=token,
-        offer=offer,
-        count=cluster.num_nodes,
-        join_hash=hash_token(joining),
-    )
-    # The token must be at hand before the intent says that a call may have been made with it.
-    world.secrets.put(join_reference(intent), {"token": joining})
-    remember_place(world, Place(offer.cloud, offer.region))
-    nodes = f"{intent.count} node{'s' * (intent.count != 1)}"
-    where = offer.cloud if offer.cloud == offer.region else offer.place
-    line = f"Starting {nodes} on {where} ({_shape(offer)})."
-    try:
-        noted = note_writes(world, cluster.workspace, cluster.operation_id, line)
-        stored = world.store.transact([put(intent), *noted])[0]
-    except VersionConflictError:
-        world.secrets.delete(join_reference(intent))
-        raise
-    world.wake.wake(topic(cluster.operation_id))
-    if not cluster.attempt:
-        witness(world, intent)
-    return intent.changed(version=stored.version)
 
 
 def _call_provider(world: World, cluster: Cluster, intent: Intent) -> list[str]:
@@ -317,8 +303,3 @@ def _expect_nodes(world: World, cluster: Cluster, intent: Intent) -> str:
     detail = {"machines": machines, "place": intent.offer.place, "price": intent.offer.price}
     world.events.publish(Event("MachinesCreated", cluster.workspace, cluster.id, now, detail))
     return "CREATED"
-
-
-def _shape(offer: Offer) -> str:
-    accelerators = accelerators_text(offer)
-    return f"{offer.vcpus:g} CPU, {offer.memory_gib:.0f} GiB" + (f", {accelerators}" if accelerators else "")

@@ -13,6 +13,7 @@ from stix.lifecycle.offering_health import Verdict
 from stix.model.cluster import Cluster
 from stix.model.offer import Offer
 from stix.optimizer.rank import RankedOffer
+from stix.ports.state_store import Put
 
 __all__ = ["Choice", "Skip", "choose", "intent_token"]
 
@@ -33,12 +34,14 @@ class Skip:
 @dataclass(frozen=True, slots=True)
 class Choice:
     """``index`` into the ranked offers; None: nothing is left. ``busy``: come back within seconds instead.
-    ``insisted``: the chosen offer is one of those that would have been passed over."""
+    ``insisted``: the chosen offer is one of those that would have been passed over. ``slot``: the write that
+    takes its part of the offer's budget, for the transaction that begins the attempt."""
 
     index: int | None
     skipped: tuple[Skip, ...] = ()
     busy: bool = False
     insisted: bool = False
+    slot: Put | None = None
 
 
 def intent_token(world: World, cluster: Cluster, offer: Offer) -> str:
@@ -49,7 +52,7 @@ def intent_token(world: World, cluster: Cluster, offer: Offer) -> str:
 
 
 def choose(world: World, cluster: Cluster, ranked: Sequence[RankedOffer]) -> Choice:
-    """The first offer from the cluster's cursor on that may be asked, with a slot of its budget taken.
+    """The first offer from the cluster's cursor on that may be asked.
 
     An offer at which others are asking right now is waited for, since the next one costs more; but no longer
     than half a minute. Where all that is left is blocked, the one that is free again first is asked once all
@@ -69,9 +72,9 @@ def choose(world: World, cluster: Cluster, ranked: Sequence[RankedOffer]) -> Cho
                 if lacking:
                     skipped.append(Skip(part[number], lacking, now + FRESH_SECONDS))
                     continue
-                judgement = claim(world, part[number], tokens[number])
-                if judgement.verdict in (Verdict.TRY, Verdict.PROBE):
-                    return Choice(start + number, tuple(skipped))
+                judgement, slot = claim(world, part[number], tokens[number])
+                if slot is not None:
+                    return Choice(start + number, tuple(skipped), slot=slot)
             if judgement.verdict is Verdict.BUSY and patient:
                 return Choice(None, tuple(skipped), busy=True)
             skipped.append(Skip(part[number], judgement.reason, judgement.until))

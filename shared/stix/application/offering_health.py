@@ -21,7 +21,7 @@ from stix.lifecycle.offering_health import (
 )
 from stix.model.errors import Blocks, ProviderError
 from stix.model.offer import Offer
-from stix.ports.state_store import Item, Key, VersionConflictError
+from stix.ports.state_store import Item, Key, Put, VersionConflictError
 
 __all__ = [
     "claim",
@@ -30,6 +30,7 @@ __all__ = [
     "record_failure",
     "record_refusal",
     "record_success",
+    "refusal_writes",
 ]
 
 _KIND = "offering"
@@ -39,6 +40,8 @@ _WORDS = 300
 _KEEP_SECONDS = 7 * 86400.0
 _READ_AT_ONCE = 96
 """Keys of one read; a store takes a hundred."""
+
+_Changes = dict[Key, Callable[[Health], Health]]
 
 
 def judge_offers(world: World, offers: Sequence[Offer], tokens: Sequence[str]) -> list[Judgement]:
@@ -56,30 +59,29 @@ def judge_offers(world: World, offers: Sequence[Offer], tokens: Sequence[str]) -
     ]
 
 
-def claim(world: World, offer: Offer, token: str) -> Judgement:
-    """Take a slot of the offer's budget for the creation ``token``; the judgement it was taken under, or the
-    one that forbade it. Crash-safe: a slot whose holder died expires."""
+def claim(world: World, offer: Offer, token: str) -> tuple[Judgement, Put | None]:
+    """Whether the creation ``token`` may ask now, and the write that takes a slot of the offer's budget; None
+    where it may not. Whoever loses that write against others claims again. Crash-safe: a slot whose holder
+    died expires."""
     now = world.clock.now()
     key = _keys(world, offer)[0]
-    for _ in range(_TRIES):
-        item = world.store.get(key)
-        health = _health(item)
-        judgement = judge(health, token, now)
-        if judgement.verdict not in (Verdict.TRY, Verdict.PROBE):
-            return judgement
-        if _write(world, key, item, claimed(health, token, now)):
-            return judgement
-    return Judgement(Verdict.BUSY, "other launches are asking there", now + 1)
+    item = world.store.get(key)
+    judgement = judge(_health(item), token, now)
+    if judgement.verdict not in (Verdict.TRY, Verdict.PROBE):
+        return judgement, None
+    return judgement, _put(world, key, item, claimed(_health(item), token, now))
 
 
 def record_success(world: World, offer: Offer, token: str) -> None:
     """The creation ``token`` got its machines: whatever was said against the offer is over."""
     now = world.clock.now()
     keys = _keys(world, offer)
-    _change(world, keys[0], lambda health: after_success(health, token, now))
-    for key, item in zip(keys[1:], world.store.get_many(keys[1:]), strict=True):
-        if item is not None and _health(item).failures:
-            _change(world, key, lambda health: after_success(health, token, now))
+    failing = [
+        key
+        for key, item in zip(keys[1:], world.store.get_many(keys[1:]), strict=True)
+        if item is not None and _health(item).failures
+    ]
+    _record(world, dict.fromkeys((keys[0], *failing), lambda health: after_success(health, token, now)))
 
 
 def record_accepted(world: World, offer: Offer, token: str) -> None:
@@ -88,37 +90,37 @@ def record_accepted(world: World, offer: Offer, token: str) -> None:
         record_success(world, offer, token)
         return
     now = world.clock.now()
-    _change(world, _keys(world, offer)[0], lambda health: released(health, token, now))
+    _record(world, {_keys(world, offer)[0]: lambda health: released(health, token, now)})
+
+
+def refusal_writes(world: World, offer: Offer, token: str, error: ProviderError) -> list[Put]:
+    """What ``record_refusal`` writes, as a part of somebody's transaction."""
+    return _writes(world, _after_refusal(world, offer, token, error))
 
 
 def record_refusal(world: World, offer: Offer, token: str, error: ProviderError) -> None:
     """The provider refused the creation ``token``; the refusal reaches as far as it says."""
-    reach = {
-        Blocks.OFFER: 0,
-        Blocks.FAMILY: 1,
-        Blocks.REGION: 2,
-        Blocks.CLOUD: 3,
-    }.get(error.blocks)
-    _record(world, offer, token, reach, error.code, error.message)
+    _record(world, _after_refusal(world, offer, token, error))
 
 
 def record_failure(world: World, offer: Offer, token: str, kind: str, words: str) -> None:
     """Machines of the creation ``token`` were accepted and did not come up, or its outcome is unknown."""
-    _record(world, offer, token, 0, kind, words)
+    _record(world, _after(world, offer, token, 0, kind, words))
 
 
-def _record(world: World, offer: Offer, token: str, reach: int | None, kind: str, words: str) -> None:
+def _after_refusal(world: World, offer: Offer, token: str, error: ProviderError) -> _Changes:
+    reach = {Blocks.OFFER: 0, Blocks.FAMILY: 1, Blocks.REGION: 2, Blocks.CLOUD: 3}.get(error.blocks)
+    return _after(world, offer, token, reach, error.code, error.message)
+
+
+def _after(world: World, offer: Offer, token: str, reach: int | None, kind: str, words: str) -> _Changes:
     now = world.clock.now()
     keys = _keys(world, offer)
     jitter = int(hashlib.sha256(f"{keys[0]}{now}".encode()).hexdigest()[:8], 16) / 16**8
-    if reach != 0:
-        _change(world, keys[0], lambda health: released(health, token, now))
+    changes: _Changes = {keys[0]: lambda health: released(health, token, now)}
     if reach is not None:
-        _change(
-            world,
-            keys[reach],
-            lambda health: after_failure(health, token, now, kind, words[:_WORDS], jitter),
-        )
+        changes[keys[reach]] = lambda health: after_failure(health, token, now, kind, words[:_WORDS], jitter)
+    return changes
 
 
 def _keys(world: World, offer: Offer) -> list[Key]:
@@ -151,20 +153,25 @@ def _health(item: Item | None) -> Health:
     return Health(**body)
 
 
-def _change(world: World, key: Key, change: Callable[[Health], Health]) -> None:
+def _record(world: World, changes: _Changes) -> None:
     """Memory is advice: a change that loses against others too often is left out."""
     for _ in range(_TRIES):
-        item = world.store.get(key)
-        if _write(world, key, item, change(_health(item))):
+        try:
+            world.store.transact(_writes(world, changes))
             return
+        except VersionConflictError:
+            continue
 
 
-def _write(world: World, key: Key, item: Item | None, health: Health) -> bool:
+def _writes(world: World, changes: _Changes) -> list[Put]:
+    items = world.store.get_many(list(changes))
+    return [
+        _put(world, key, item, change(_health(item)))
+        for (key, change), item in zip(changes.items(), items, strict=True)
+    ]
+
+
+def _put(world: World, key: Key, item: Item | None, health: Health) -> Put:
     body = {name: getattr(health, name) for name in _FIELDS}
     expires_at = world.clock.now() + _KEEP_SECONDS
-    changed = Item(key, body, version=0 if item is None else item.version, expires_at=expires_at)
-    try:
-        world.store.put(changed)
-    except VersionConflictError:
-        return False
-    return True
+    return Put(Item(key, body, version=0 if item is None else item.version, expires_at=expires_at))

@@ -63,7 +63,7 @@ def undo(
             world.store.delete(node_key(workspace, cluster_id, node.rank))
     if not intent.refusal:
         record_failure(world, intent.offer, intent.token, kind, reason)
-    refuse_attempt(world, cluster, kind, reason, f"Gave this attempt up: {reason}")
+    refuse_attempt(world, cluster, kind, reason, f"Gave this attempt up: {reason}", intent=intent)
     return {"outcome": "UNDONE"}
 
 
