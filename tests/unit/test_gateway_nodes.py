@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stix.agent.gateway_door import DOOR_PORT as AGENT_DOOR_PORT
 from stix.application import sweep
 from stix.application.gateway_feed import report_gateway, wake_gateways
 from stix.application.gateway_nodes import gateway_addresses, gateway_clusters, keep_gateways
+from stix.application.gateway_routes import DOOR_PORT
 from stix.application.operations import finish
 from stix.application.records import put, service_key, update
 from stix.application.world import Gateways
 from stix.model.cluster import Cluster
 from stix.model.errors import ForbiddenError, NoOfferError
-from stix.model.service_state import Service, ServiceVersion
-from stix.model.status import ClusterStatus, NodeStatus, OperationStatus, Wanted
-from tests.unit.world import WORKSPACE, ControlPlane
+from stix.model.service_state import Replica, Service, ServiceVersion
+from stix.model.status import ClusterStatus, NodeStatus, OperationStatus, ReplicaStatus, Wanted
+from tests.unit.world import FAKE_FACTS, WORKSPACE, ControlPlane
 
 SPEC = {"readiness_probe": "/health"}
 
@@ -73,7 +76,7 @@ def test_gateways_are_launched_when_the_first_service_begins(plane: ControlPlane
     serve(plane, "draw")
     clusters = gateway_clusters(plane.world, WORKSPACE)
     assert [(one.owner, one.num_nodes, one.ports) for one in clusters] == [
-        ("gateways", 1, ("30001-32000",))
+        ("gateways", 1, ("30000-32000",))
     ] * 2
     assert plane.workflows.machines().count("launch") == 2
     assert gateway_addresses(plane.world, WORKSPACE) == []
@@ -167,3 +170,92 @@ def test_node_is_no_gateway_when_its_cluster_is_a_persons(plane: ControlPlane) -
     assert "gateway_view" not in plane.commands(cluster, gateway="")
     with pytest.raises(ForbiddenError):
         report_gateway(plane.world, plane.node_principal(cluster), {"services": {}})
+
+
+def replica_of(plane: ControlPlane, **place: str) -> Cluster:
+    """A cluster of the service ``chat`` that is up, somewhere else."""
+    cluster = plane.bring_up("replica")
+    assert cluster.offer is not None
+    elsewhere = cluster.offer.model_copy(update=place)
+    plane.store.transact([put(cluster.changed(owner="service/chat", offer=elsewhere))])
+    replica = Replica(
+        workspace=WORKSPACE,
+        service="chat",
+        service_uid="chat-1",
+        id=1,
+        service_version=1,
+        status=ReplicaStatus.STARTING,
+        since=0,
+        offer=elsewhere,
+        launched_at=0,
+        cluster_id=cluster.id,
+        cluster_name=cluster.name,
+        address="10.0.0.0",
+        port=8000,
+    )
+    plane.store.transact([put(replica)])
+    return plane.by_id(cluster)
+
+
+def gateway_up(plane: ControlPlane) -> Cluster:
+    serve(plane)
+    return up(plane, gateway_clusters(plane.world, WORKSPACE)[0])
+
+
+def shown(plane: ControlPlane, gateway: Cluster) -> dict[str, Any]:
+    view: dict[str, Any] = plane.commands(gateway, gateway="")["gateway_view"]
+    return view
+
+
+def test_replica_is_shown_by_its_private_address_when_it_is_in_the_gateways_network(
+    plane: ControlPlane,
+) -> None:
+    gateway = gateway_up(plane)
+    replica = replica_of(plane)
+    view = shown(plane, gateway)
+    assert view["services"][0]["replicas"][0]["address"] == "10.0.0.0"
+    assert "tunnels" not in view
+    assert "tunnels" not in plane.commands(replica, tunnels="")
+
+
+def test_replica_is_shown_by_its_public_address_when_it_is_elsewhere_and_opens_ports(
+    plane: ControlPlane,
+) -> None:
+    facts = {"fake": replace(FAKE_FACTS, opens_ports=True)}
+    plane.world = replace(plane.world, clouds=facts)
+    gateway = gateway_up(plane)
+    replica = replica_of(plane, region="south")
+    node = plane.nodes(replica)[0]
+    plane.store.transact([put(node.changed(public_address="203.0.113.5"))])
+    entry = shown(plane, gateway)["services"][0]["replicas"][0]
+    assert (entry["address"], entry["port"]) == ("203.0.113.5", 8000)
+
+
+def test_replica_opens_a_tunnel_when_nothing_reaches_it(plane: ControlPlane) -> None:
+    gateway = gateway_up(plane)
+    replica = replica_of(plane, region="south")
+    told = plane.commands(replica, tunnels="")
+    (tunnel,) = told["tunnels"]
+    assert (tunnel["id"], tunnel["target"]) == (gateway.id, "10.0.0.0:8000")
+    assert "host_keys" not in tunnel
+    assert "tunnels" not in plane.commands(replica, tunnels=told["tunnels_digest"])
+
+    plane.wake.topics.clear()
+    plane.report(replica, facts={"tunnel": {"key": "ssh-ed25519 AAAA"}})
+    assert f"node/{gateway.id}/0" in plane.wake.topics
+    view = shown(plane, gateway)
+    assert view["tunnels"] == [{"listen": tunnel["listen"], "key": "ssh-ed25519 AAAA"}]
+    entry = view["services"][0]["replicas"][0]
+    assert f"{entry['address']}:{entry['port']}" == tunnel["listen"]
+
+    plane.wake.topics.clear()
+    door = {"port": 30000, "user": "root", "host_keys": ["ssh-ed25519 BBBB"]}
+    plane.report(gateway, facts={"door": door})
+    assert f"node/{replica.id}/0" in plane.wake.topics
+    (tunnel,) = plane.commands(replica, tunnels=told["tunnels_digest"])["tunnels"]
+    assert tunnel | door == tunnel
+    assert tunnel["host"] == plane.nodes(gateway)[0].public_address or plane.nodes(gateway)[0].address
+
+
+def test_door_is_the_port_that_the_agent_opens() -> None:
+    assert DOOR_PORT == AGENT_DOOR_PORT

@@ -18,6 +18,7 @@ from .exit_codes import EXIT_CONFIG, EXIT_POWER_OFF, EXIT_REFUSED, EXIT_RESTART
 from .facts import discover_facts
 from .files import Json, read_json, write_json
 from .gateway import Gateway
+from .gateway_tunnels import GatewayTunnels
 from .head import Head
 from .hosts import Hosts
 from .http_channel import HttpChannel
@@ -77,7 +78,7 @@ class Agent:
         self._shipping = LogShipping(self._membership, config.tunables, self._stopping)
         self._mounts = Mounts(config, self._membership)
         self._access = Access(config, self._membership, self._tell_ssh)
-        self._gateway = Gateway(config, self._membership)
+        self._gateway = Gateway(config, self._membership, lambda told: self._tell_fact("door", told))
         self._links: Dict[int, PeerLink] = {}
         self._head: Optional[Head] = None
         self._reporter: Optional[Reporter] = None
@@ -212,7 +213,8 @@ class Agent:
             after=self._after if head is not None else 0,
             access=self._access,
             gateway=self._gateway,
-            on_gateway=lambda: self._spawn("gateway", lambda: self._gateway.run(self._stopping)),
+            tunnels=GatewayTunnels(self._config, lambda told: self._tell_fact("tunnel", told)),
+            begin=lambda name, run: self._spawn(name, lambda: run(self._stopping)),
             on_peers=self._point_links,
             wind_down=self._wind_down,
         )
@@ -264,7 +266,10 @@ class Agent:
             self._reporter.changed()
 
     def _tell_ssh(self, ssh: Json) -> None:
-        self._facts["ssh"] = ssh
+        self._tell_fact("ssh", ssh)
+
+    def _tell_fact(self, name: str, told: Json) -> None:
+        self._facts[name] = told
         self._changed()
 
     def _spawn(self, name: str, target: Callable[[], None]) -> None:

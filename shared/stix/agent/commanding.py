@@ -12,6 +12,7 @@ from .backoff import Backoff
 from .config import AgentConfig
 from .files import Json
 from .gateway import Gateway
+from .gateway_tunnels import GatewayTunnels
 from .http_channel import HttpChannel, RefusedError, UnreachableError
 from .log_shipping import LogShipping
 from .membership import Membership
@@ -22,7 +23,8 @@ log = logging.getLogger("stix.agent.commands")
 
 
 class Commanding:
-    """``accept`` keeps commands durably and returns the cursor; None on ranks that take none."""
+    """``accept`` keeps commands durably and returns the cursor; None on ranks that take none. ``begin`` runs
+    something in a thread of its own."""
 
     def __init__(
         self,
@@ -36,7 +38,8 @@ class Commanding:
         after: int,
         access: Access,
         gateway: Gateway,
-        on_gateway: Callable[[], None],
+        tunnels: GatewayTunnels,
+        begin: Callable[[str, Callable[[threading.Event], None]], None],
         on_peers: Callable[[], None],
         wind_down: Callable[[str], None],
     ) -> None:
@@ -45,7 +48,7 @@ class Commanding:
         self._stopping = stopping
         self._accept, self._after = accept, after
         self._access, self._on_peers, self._wind_down = access, on_peers, wind_down
-        self._gateway, self._on_gateway = gateway, on_gateway
+        self._gateway, self._tunnels, self._begin = gateway, tunnels, begin
         self._wake = threading.Event()
         self._follow_version = 0
 
@@ -83,6 +86,7 @@ class Commanding:
             "follow_version": self._follow_version,
             "access_version": self._access.version,
             "gateway": self._gateway.digest,
+            "tunnels": self._tunnels.digest,
         }
 
     def _take(self, answer: Json) -> bool:
@@ -102,7 +106,13 @@ class Commanding:
             begun = self._gateway.begun
             self._gateway.update(str(answer["gateway"]), answer["gateway_view"])
             if not begun:
-                self._on_gateway()
+                self._begin("gateway", self._gateway.run)
+            news = True
+        if answer.get("tunnels") is not None and answer.get("tunnels_digest") != self._tunnels.digest:
+            begun = self._tunnels.begun
+            self._tunnels.update(str(answer["tunnels_digest"]), answer["tunnels"])
+            if not begun:
+                self._begin("tunnels", self._tunnels.run)
             news = True
         for entry in answer.get("follow") or []:
             self._shipping.follow(int(entry["job"]), float(entry["until"]))

@@ -7,11 +7,12 @@ import os
 import sys
 import threading
 import time
-from typing import List
+from typing import Callable, List
 
 from .backoff import Backoff
 from .config import AgentConfig
 from .files import Json
+from .gateway_door import Door
 from .gateway_process import GatewayProcess
 from .http_channel import HttpChannel, RefusedError, UnreachableError
 from .membership import Membership
@@ -22,10 +23,14 @@ _LOOK_SECONDS = 0.5
 
 
 class Gateway:
-    """``update`` returns at once; the work is done by ``run``. ``digest`` names the view that it has."""
+    """``update`` returns at once; the work is done by ``run``. ``digest`` names the view that it has;
+    ``tell_door`` publishes where tunnels end."""
 
-    def __init__(self, config: AgentConfig, membership: Membership) -> None:
-        self._config, self._membership = config, membership
+    def __init__(
+        self, config: AgentConfig, membership: Membership, tell_door: Callable[[Json], None]
+    ) -> None:
+        self._config, self._membership, self._tell_door = config, membership, tell_door
+        self._door = Door(config)
         # On the node's own address where all nodes share a machine.
         bind = config.address if config.address.startswith("127.") else "*"
         self._process = GatewayProcess(
@@ -54,7 +59,8 @@ class Gateway:
             self._changed.wait(_LOOK_SECONDS)
             if self._changed.is_set():
                 self._changed.clear()
-                self._process.publish(self._wanted)
+                self._take_view()
+            self._door.ensure()
             problem = self._process.ensure()
             if problem and problem != self._problem:
                 self._problem = problem
@@ -70,6 +76,14 @@ class Gateway:
             except (UnreachableError, RefusedError) as exc:
                 log.info("the status cannot be sent", extra={"detail": str(exc)})
                 told_at = time.monotonic() + backoff.next()
+
+    def _take_view(self) -> None:
+        view = dict(self._wanted)
+        before = self._door.facts
+        self._door.admit(view.pop("tunnels", []))
+        if self._door.facts != before:
+            self._tell_door(self._door.facts)
+        self._process.publish(view)
 
 
 def _command() -> List[str]:

@@ -88,7 +88,7 @@ class SystemServer:
         self._address, self._keys_file, self._host_key_files = address, keys_file, host_key_files
 
     def host_keys(self) -> List[str]:
-        return _public_keys(self._host_key_files)
+        return public_keys(self._host_key_files)
 
     def authorize(self, mark: str, keys: List[Json]) -> None:
         write_keys(self._keys_file, mark, keys)
@@ -149,7 +149,7 @@ def _speaks_ssh(address: str, port: int) -> bool:
         return False
 
 
-def _public_keys(files: List[str]) -> List[str]:
+def public_keys(files: List[str]) -> List[str]:
     keys = []
     for path in files:
         try:
@@ -160,6 +160,17 @@ def _public_keys(files: List[str]) -> List[str]:
         if len(words) >= 2:
             keys.append(f"{words[0]} {words[1]}")
     return keys
+
+
+def make_key(path: str) -> None:
+    """A key pair at ``path``, where there is none yet. Raises OSError, SubprocessError."""
+    if os.path.exists(path + ".pub"):
+        return
+    program = shutil.which("ssh-keygen", path=_SBIN)
+    if program is None:
+        raise FileNotFoundError("the node has no ssh-keygen: install the package openssh-client there")
+    command = [program, "-q", "-t", "ed25519", "-N", "", "-C", "stix", "-f", path]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT)
 
 
 # -- the agent's own -----------------------------------------------------------------------------------------
@@ -184,15 +195,14 @@ class PrivateServer:
         self._host_key = os.path.join(self._folder, "host_key")
         self._processes = _PROCESSES
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
-        if not os.path.exists(self._host_key + ".pub"):
-            self._make_host_key()
+        self._make_host_key()
         write_atomically(self._path("session"), self._session().encode(), mode=0o700)
         write_atomically(self._path("config"), self._settings().encode())
         if os.geteuid() == 0:
             os.makedirs("/run/sshd", mode=0o755, exist_ok=True)  # It insists on this one.
 
     def host_keys(self) -> List[str]:
-        return _public_keys([self._host_key])
+        return public_keys([self._host_key])
 
     def authorize(self, mark: str, keys: List[Json]) -> None:
         write_keys(self._path("authorized_keys"), mark, keys)
@@ -219,12 +229,8 @@ class PrivateServer:
         return os.path.join(self._folder, name)
 
     def _make_host_key(self) -> None:
-        program = shutil.which("ssh-keygen", path=_SBIN)
-        if program is None:
-            raise NoServerError("the node has no ssh-keygen: install the package openssh-client there")
-        command = [program, "-q", "-t", "ed25519", "-N", "", "-C", "stix", "-f", self._host_key]
         try:
-            subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT)
+            make_key(self._host_key)
         except (OSError, subprocess.SubprocessError) as exc:
             raise NoServerError(f"the node's host key could not be made: {exc}") from exc
 
@@ -236,7 +242,7 @@ class PrivateServer:
             f"AllowUsers {login_user()}",
             f'ForceCommand /bin/sh "{self._path("session")}"',
             # Without PAM a locked password locks keys out as well, and PAM is for root alone.
-            f"UsePAM {'yes' if _is_locked(login_user()) else 'no'}",
+            f"UsePAM {'yes' if is_locked(login_user()) else 'no'}",
             "StrictModes no",
             "PasswordAuthentication no",
             "KbdInteractiveAuthentication no",
@@ -270,7 +276,7 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def _is_locked(user: str) -> bool:
+def is_locked(user: str) -> bool:
     try:
         with open("/etc/shadow", encoding="utf-8", errors="replace") as stream:
             entries: List[Tuple[str, ...]] = [tuple(line.split(":")) for line in stream]

@@ -50,7 +50,8 @@ class Report(Message):
 
 
 class Commands(Message):
-    """``after`` acknowledges; the versions are those that the agent has, ``gateway`` names its view."""
+    """``after`` acknowledges; the versions are those that the agent has, ``gateway`` and
+    ``tunnels`` name what it was told of these."""
 
     after: int | None = None
     wait: bool | None = None
@@ -59,6 +60,7 @@ class Commands(Message):
     follow_version: int | None = None
     access_version: int | None = None
     gateway: str | None = None
+    tunnels: str | None = None
 
 
 class GatewayStatus(Message):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from stix.application.gateway_feed import told_view
+from stix.application.gateway_feed import facts_changed, told_routes, told_view
 from stix.application.jobs import job_topic
 from stix.application.join_nodes import GoneError, tell_if_complete, tell_peers
 from stix.application.nudge_job import nudge
@@ -99,6 +99,7 @@ def _take_facts(world: World, who: NodePrincipal, request: Mapping[str, Any], no
         return
     if (node.address, node.peer_port) != (before[0].address, before[0].peer_port):
         tell_peers(world, node)
+    facts_changed(world, node, before[0])
     if before[0].status is not NodeStatus.UP:
         tell_if_complete(world, who.workspace, who.cluster_id)
 
@@ -202,9 +203,13 @@ def commands(world: World, who: NodePrincipal, request: Mapping[str, Any]) -> tu
         answer["gateway"], view = told_view(world, cluster, str(request.get("gateway") or ""))
         if view is not None:
             answer["gateway_view"] = view
+    if who.rank == 0 and world.gateways.nodes and request.get("tunnels") is not None:
+        answer["tunnels_digest"], tunnels = told_routes(world, cluster, who.rank, str(request["tunnels"]))
+        if tunnels is not None:
+            answer["tunnels"] = tunnels
     if who.rank == 0 and cluster.takes_commands:
         answer["commands"], answer["more"] = _next_commands(world, cluster, int(request.get("after") or 0))
-    told = ("peers", "settings", "access", "gateway_view")
+    told = ("peers", "settings", "access", "gateway_view", "tunnels")
     news = bool(answer["commands"]) or any(name in answer for name in told)
     news |= request.get("follow_version", answer["follow_version"]) != answer["follow_version"]
     return answer, news

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from stix.application.gateway_nodes import gateway_clusters
 from stix.application.gateway_reports import take_gateway_status
-from stix.application.records import get_cluster
-from stix.application.service_view import services_view, view_topic
+from stix.application.gateway_routes import digest_of, routed_view, told_tunnels
+from stix.application.records import child_records, get_cluster, load, node_key
+from stix.application.service_view import live_services, services_view, view_topic
 from stix.application.tokens import NodePrincipal
-from stix.application.wakes import wake_nodes
+from stix.application.wakes import node_topic, wake_nodes
 from stix.application.world import World
-from stix.model.cluster import Cluster
+from stix.model.cluster import Cluster, Node
 from stix.model.errors import ForbiddenError
 from stix.model.gateway_fleet import GATEWAYS_OWNER
+from stix.model.service_state import Replica
 
-__all__ = ["report_gateway", "told_view", "wake_gateways", "workspace_view"]
+__all__ = [
+    "facts_changed",
+    "report_gateway",
+    "told_routes",
+    "told_view",
+    "wake_gateways",
+    "workspace_view",
+]
 
 
 def workspace_view(world: World, workspace: str) -> dict[str, Any]:
@@ -28,10 +35,33 @@ def workspace_view(world: World, workspace: str) -> dict[str, Any]:
 
 def told_view(world: World, cluster: Cluster, known: str) -> tuple[str, dict[str, Any] | None]:
     """For the agent of a gateway: what names the view, and the view where ``known`` names another one."""
-    view = workspace_view(world, cluster.workspace)
-    text = json.dumps(view["services"], sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
-    return digest, None if digest == known else view
+    view = routed_view(world, cluster)
+    digest = digest_of(view)
+    return digest, None if digest == known else {"version": int(world.clock.now() * 1000), **view}
+
+
+def told_routes(
+    world: World, cluster: Cluster, rank: int, known: str
+) -> tuple[str, list[dict[str, Any]] | None]:
+    """For the agent of a replica: what names its tunnels (empty: it never had any), and these where ``known``
+    names others."""
+    item = world.store.get(node_key(cluster.workspace, cluster.id, rank))
+    tunnels = [] if item is None else told_tunnels(world, cluster, load(Node, item))
+    if not tunnels and not known:
+        return "", None
+    digest = digest_of(tunnels)
+    return digest, None if digest == known else tunnels
+
+
+def facts_changed(world: World, node: Node, before: Node) -> None:
+    """Both ends of tunnels hear of each other's keys at once."""
+    if node.facts.get("tunnel") != before.facts.get("tunnel"):
+        wake_gateways(world, node.workspace)
+    if node.facts.get("door") != before.facts.get("door"):
+        for service in live_services(world, node.workspace):
+            for replica in child_records(world, Replica, node.workspace, service.uid):
+                if replica.ended_at is None:
+                    world.wake.wake(node_topic(replica.cluster_id, 0))
 
 
 def wake_gateways(world: World, workspace: str) -> None:

@@ -161,7 +161,8 @@ def _launch(world: World, fleet: GatewayFleet, others: list[Cluster]) -> None:
             # Forwarding is cheap: thousands of requests a second take one CPU.
             "cpus": "0.25+" if local else "2+",
             "memory": "0.1+" if local else "2+",
-            "ports": f"{FIRST_PORT}-{LAST_PORT}",
+            # The first one is that of the door for tunnels.
+            "ports": f"{FIRST_PORT - 1}-{LAST_PORT}",
         },
         "setup": _SETUP,
         "run": "echo The gateway runs beside this job, kept by the agent.",
