@@ -20,6 +20,7 @@ from . import (
     http_load,
     idle,
     install,
+    job_fleet,
     job_queue,
     launching,
     log_volume,
@@ -49,6 +50,8 @@ BENCHMARKS: dict[str, Callable[..., None]] = {
     "job_queue": job_queue.measure,
     "log_volume": log_volume.measure,
     "managed_jobs": managed_jobs.measure,
+    "job_notices": job_fleet.measure_notices,
+    "job_fleet": job_fleet.measure,
     "first_output": first_output.measure,
     "gateway": gateway.measure,
     "install": install.measure,
@@ -56,10 +59,10 @@ BENCHMARKS: dict[str, Callable[..., None]] = {
     "deployed_artifacts": deployed_artifacts.measure,
     "growth": growth.measure,
 }
-# The default run leaves out what takes a quarter of an hour, and replays of traces that are not there; its
-# name runs it.
+# The default run leaves out what takes a quarter of an hour or more, and replays of traces that are not
+# there; its name runs it.
 LONG = frozenset(
-    {"growth"}
+    {"growth", "job_fleet"}
     | (set() if spot_replays.present() else {"spot_policies"})
     | (set() if serving.present() else {"spot_serving"})
 )

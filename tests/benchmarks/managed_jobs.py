@@ -10,7 +10,6 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from stix.adapters.sqlite import SqliteStateStore
 from stix.application.records import put
@@ -41,7 +40,8 @@ def measure(record: Record, *, finished: int = FINISHED) -> None:
         install(embedded.world)
         try:
             handler = import_handlers(["api"])["api"]
-            _fill(embedded.world.store, finished)
+            assert isinstance(embedded.world.store, SqliteStateStore)
+            fill(embedded.world.store, finished)
             token = home.token()
             record.add("submit_rate", _submit(handler, token))
             record.add("queue_page", _lists(handler, token))
@@ -50,8 +50,8 @@ def measure(record: Record, *, finished: int = FINISHED) -> None:
             embedded.stop(5.0)
 
 
-def _fill(store: Any, count: int) -> None:
-    assert isinstance(store, SqliteStateStore)
+def fill(store: SqliteStateStore, count: int) -> None:
+    """Jobs that have ended."""
     now = time.time()
     for start in range(0, count, _AT_ONCE):
         store.transact([_finished(number, now) for number in range(start + 1, start + _AT_ONCE + 1)])

@@ -140,3 +140,35 @@ def test_close_reports_hanging_work_and_drops_what_waits_when_the_time_is_over()
     assert one.close(DEADLINE) is True
     one.submit("provision", lambda: ran.append(2))
     assert ran == []
+
+
+def test_other_work_begins_after_requests_when_both_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stix.local.functions._GIVE_WAY_SECONDS", DEADLINE)
+    order: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def request() -> None:
+        begun.set()
+        assert go_on.wait(DEADLINE)
+        order.append("request")
+
+    handlers = {"api": lambda event, context: None, "provision": lambda event, context: None}
+    both = Functions(handlers)
+    done = threading.Event()
+    both.submit("api", request)
+    assert begun.wait(DEADLINE)
+    both.submit("provision", lambda: (order.append("work"), done.set()))
+    go_on.set()
+    assert done.wait(DEADLINE)
+    assert both.close(DEADLINE)
+    assert order == ["request", "work"]
+
+
+def test_other_work_begins_all_the_same_when_a_request_never_ends() -> None:
+    go_on, done = threading.Event(), threading.Event()
+    both = Functions({"api": lambda event, context: None, "provision": lambda event, context: None})
+    both.submit("api", lambda: go_on.wait(DEADLINE))
+    both.submit("provision", done.set)
+    assert done.wait(DEADLINE)
+    go_on.set()
+    assert both.close(DEADLINE)

@@ -32,6 +32,11 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+_REQUESTS = frozenset({"api", "agent", "authorize"})
+"""Functions that somebody waits for."""
+_GIVE_WAY_SECONDS, _LOOK_SECONDS = 0.1, 0.005
+"""How long other work waits at most for them before it begins, and how often it looks."""
+
 PAYLOAD_LIMIT = 6 * 1024 * 1024
 """Bytes of a synchronous invocation's payload, and of its answer, in AWS Lambda."""
 
@@ -64,6 +69,7 @@ FUNCTIONS: Mapping[str, FunctionSize] = MappingProxyType(
         "monitor": FunctionSize(2),
         "catalog": FunctionSize(2, 600.0),
         "recover": FunctionSize(4),
+        "autoscale": FunctionSize(4),
     }
 )
 
@@ -132,7 +138,17 @@ class Functions:
 
     def submit(self, name: str, work: Callable[[], None]) -> None:
         """Run ``work`` on a thread of the function ``name``, after what was queued there before."""
-        self._pools[name].submit(work)
+        self._pools[name].submit(work if name in _REQUESTS else lambda: self._after_requests(work))
+
+    def _after_requests(self, work: Callable[[], None]) -> None:
+        """One interpreter lock serves all threads: without this a burst of launches would keep the people
+        waiting who submit it."""
+        end = time.monotonic() + _GIVE_WAY_SECONDS
+        while any(self._pools[name].busy for name in _REQUESTS if name in self._pools):
+            if time.monotonic() >= end:
+                break
+            time.sleep(_LOOK_SECONDS)
+        work()
 
     def close(self, seconds: float) -> bool:
         """Begin nothing new and wait for the invocations in progress; False when some outlast ``seconds``."""

@@ -48,6 +48,11 @@ class WorkerPool:
                 thread.start()
         self._work.put(work)
 
+    @property
+    def busy(self) -> bool:
+        """Something runs or waits."""
+        return self._unfinished > 0
+
     def stop(self) -> None:
         """Take no more work; what was queued and not begun is dropped."""
         with self._lock:

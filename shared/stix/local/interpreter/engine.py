@@ -10,13 +10,13 @@ import json
 import logging
 import random
 import secrets
+import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from stix.adapters.sqlite_database import SqliteDatabase
 from stix.ports.workflows import TaskTokenError
@@ -38,6 +38,7 @@ _DEFECTS = (
 )  # fmt: skip
 Invoke = Callable[[str, dict[str, Any]], Any]
 Action = Callable[[Turn], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +121,14 @@ class Interpreter:
         text = dump(payload)
         if len(text.encode()) > DATA_LIMIT:
             raise ValueError(f"the payload of the run {name!r} is larger than {DATA_LIMIT} bytes")
-        with self._turn() as turn:
+
+        def begin(turn: Turn) -> bool:
             frame = turn.start(machine, name, text)
             if frame is not None:
                 turn.advance(frame)
-        return frame is not None
+            return frame is not None
+
+        return self._act(begin)
 
     def succeed(self, token: str, output: Mapping[str, Any]) -> None:
         text = dump(output)
@@ -166,11 +170,14 @@ class Interpreter:
 
     def stop(self, name: str, machine: str | None = None, *, error: str = "", cause: str = "") -> bool:
         """End a run as ABORTED, and what it waits for; False when none of that name runs."""
-        with self._turn() as turn:
+
+        def end(turn: Turn) -> bool:
             rows = turn.store.find_executions(name=name, machine=machine, status="RUNNING", limit=1)
             for row in rows:
                 turn.finish(row, "ABORTED", error=error, cause=cause)
-        return bool(rows)
+            return bool(rows)
+
+        return self._act(end)
 
     # Running
 
@@ -182,10 +189,13 @@ class Interpreter:
 
     def recover(self) -> int:
         """Once after a start: what was in flight when the last process ended runs again. How many that is."""
-        with self._turn() as turn:
+
+        def restart(turn: Turn) -> int:
             count = turn.store.restart_running()
             turn.ready_left = turn.ready_left or bool(count)
-        return count
+            return count
+
+        return self._act(restart)
 
     def step(self) -> bool:
         """Handle one batch of due timers and ready frames; False when there was none."""
@@ -199,10 +209,7 @@ class Interpreter:
             due = store.due_frames(now, _BATCH)
             ready = store.ready(_BATCH)
         for execution_id in expired:
-            with self._turn() as turn:
-                row = turn.store.execution(execution_id)
-                if row is not None and row.stopped_at is None:
-                    turn.expired(row)
+            self._act(partial(_expire, execution_id=execution_id))
         self._transact([(frame_id, partial(_fire, frame_id=frame_id)) for frame_id in due])
         self._transact([(frame_id, partial(_advance, frame_id=frame_id)) for frame_id in ready])
         return bool(expired or due or ready)
@@ -259,14 +266,18 @@ class Interpreter:
 
     # Inside
 
-    @contextmanager
-    def _turn(self) -> Iterator[Turn]:
-        with self._database.write() as connection:
+    def _act(self, action: Callable[[Turn], T]) -> T:
+        """What ``action`` returns, once it is durable; turns of other threads may share its commit. What it
+        wants to be done follows after that."""
+
+        def work(connection: sqlite3.Connection) -> tuple[Turn, T]:
             turn = Turn(
-                FrameStore(connection), self._clock(), self._definition, self._definitions.get, self._source,
-                self._new_token,
+                FrameStore(connection), self._clock(), partial(self._definition, connection),
+                self._definitions.get, self._source, self._new_token,
             )  # fmt: skip
-            yield turn
+            return turn, action(turn)
+
+        turn, result = self._database.write_together(work)
         for invocation in turn.invocations:
             self._dispatch(invocation)
         if turn.ready_left:
@@ -274,15 +285,19 @@ class Interpreter:
         elif turn.wake_at is not None:
             self._notify(turn.wake_at)
         self._finished += turn.finished
+        return result
 
     def _transact(self, actions: Sequence[tuple[int, Action]]) -> None:
         """All actions in one transaction; if one cannot be run, each alone: only its execution fails."""
         if not actions:
             return
+
+        def each_in_turn(turn: Turn) -> None:
+            for _, action in actions:
+                action(turn)
+
         try:
-            with self._turn() as turn:
-                for _, action in actions:
-                    action(turn)
+            self._act(each_in_turn)
         except _DEFECTS as exc:
             if len(actions) > 1:
                 for each in actions:
@@ -292,13 +307,15 @@ class Interpreter:
             self._condemn(actions[0][0], exc)
 
     def _condemn(self, frame_id: int, exc: Exception) -> None:
-        with self._turn() as turn:
+        def fail(turn: Turn) -> None:
             frame = turn.store.frame(frame_id)
             row = turn.store.execution(frame.execution_id) if frame else None
             if row is not None:
                 turn.finish(
                     row, "FAILED", error=RUNTIME, cause=f"Internal error: {type(exc).__name__}: {exc}"
                 )
+
+        self._act(fail)
 
     def _answer_token(self, token: str, action: Callable[[Turn, Frame], None]) -> None:
         def checked(turn: Turn) -> None:
@@ -313,14 +330,20 @@ class Interpreter:
             frame = FrameStore(connection).frame_by_token(token)
         self._transact([(frame.id if frame else 0, checked)])
 
-    def _definition(self, digest: str) -> Definition:
+    def _definition(self, connection: sqlite3.Connection, digest: str) -> Definition:
         definition = self._by_digest.get(digest)
         if definition is None:
-            kept = FrameStore(self._database.connection()).definition(digest)
+            kept = FrameStore(connection).definition(digest)
             if kept is None:
                 raise LookupError(f"the definition {digest} of a running execution is gone")
             definition = self._by_digest[digest] = Definition.from_text(*kept)
         return definition
+
+
+def _expire(turn: Turn, *, execution_id: int) -> None:
+    row = turn.store.execution(execution_id)
+    if row is not None and row.stopped_at is None:
+        turn.expired(row)
 
 
 def _advance(turn: Turn, *, frame_id: int) -> None:
