@@ -300,7 +300,8 @@ def test_equal_requests_make_one_job_when_they_have_one_key(plane):
     ("task", "header", "error", "words"),
     [
         ({"run": None}, None, TaskError, "run"),
-        ({"max_cost": 5}, None, TaskError, "max_cost"),
+        ({"max_cost": 0.05}, None, InvalidInputError, "max_cost: 0.05 USD pays for less than 5 minutes"),
+        ({}, {"name": "p", "max_cost": 0.05}, InvalidInputError, "Write 0.083 or more"),
         ({"resources": {"cpus": "640+"}}, None, NoOfferError, "640"),
         ({"deadline": "2h"}, None, InvalidInputError, "estimated_duration"),
         ({"deadline": "2h", "estimated_duration": "2h"}, None, InvalidInputError, "cannot be met"),

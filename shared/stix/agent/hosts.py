@@ -1,8 +1,8 @@
 """The names of a job group's nodes, kept where the programs of a task look names up.
 
 A machine that is the node's alone, and where the agent is root, has them in its ``/etc/hosts``. Elsewhere a
-task sees them there as its own view of that file, where the kernel lets the agent give it one. A container has
-them in the file of its own. ``STIX_JOBGROUP_HOSTS`` names a file with the same lines in any case.
+task sees them there as its own view of that file, where the kernel lets the agent give it one. A container
+has them in its own file. ``STIX_JOBGROUP_HOSTS`` names a file with the same lines in any case.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Hosts:
             inside.add_hosts(lines, _BEGIN, _END)
 
     def prefix(self) -> List[str]:
-        """What a command begins with so that it sees the names; empty where it sees them anyway, or cannot."""
+        """What a command begins with to see the names; empty where it sees them anyway, or cannot."""
         with self._lock:
             if self._prefix is None:
                 self._prefix = [] if self._owns_machine else self._own_view()

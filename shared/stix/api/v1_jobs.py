@@ -90,6 +90,7 @@ class ManagedJob(Response):
     started_at: float | None = None
     ended_at: float | None = None
     deadline_at: float | None = None
+    max_cost: float | None = None
     recoveries: int = 0
     version: int
     tasks: list[ManagedJobTask]

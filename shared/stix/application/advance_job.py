@@ -13,6 +13,7 @@ from typing import Any
 
 from stix.application.advance_task import advance_task, end_run, let_go
 from stix.application.checkpoints import forget
+from stix.application.job_costs import STORE_SECONDS, stop_at_limit
 from stix.application.job_draft import Draft, find_job
 from stix.application.job_groups import tell_hosts, to_end_now
 from stix.application.observe_run import cluster_and_job, log_is_whole
@@ -28,8 +29,6 @@ from stix.ports.state_store import VersionConflictError
 __all__ = ["advance", "record_failure"]
 
 _STEPS = 40
-_STORE_SECONDS = 30.0
-"""After its grace a task that is cancelled has so long for its checkpoint and its log."""
 _SOON = 50
 """Seconds: the sweep comes every minute; what is due earlier, the run that looked waits for."""
 _FIRST_RETRY, _LONGEST_RETRY = 10.0, 600.0
@@ -62,9 +61,11 @@ def _step(world: World, job: ManagedJob) -> float | None:
     """Take one step: when to look again, None for at once."""
     draft = Draft(world, job)
     _take_down(draft)
+    stop_at_limit(draft)
     every = range(len(job.tasks))
-    if job.cancel_requested or failed_task(job.tasks) is not None:
-        _cancel_tasks(draft, every, "cancelled" if job.cancel_requested else "another task failed")
+    why = "cancelled" if job.cancel_requested else draft.job.stopped
+    if why or failed_task(job.tasks) is not None:
+        _cancel_tasks(draft, every, why or "another task failed")
     else:
         _cancel_tasks(draft, to_end_now(draft), "the primary tasks have ended")
         for index in every:
@@ -81,6 +82,7 @@ def _step(world: World, job: ManagedJob) -> float | None:
     ended = {task.index for task in job.tasks if task.status.terminal}
     # A task that ended may let another begin, and what was let go may be taken down already.
     more = any(one.status.terminal and one.index not in ended for one in draft.job.tasks)
+    more |= draft.job.stopped != job.stopped
     more |= any(one.until <= draft.now for one in draft.job.leaving)
     return None if more else draft.due_at
 
@@ -113,7 +115,7 @@ def _cancel_tasks(draft: Draft, indices: Iterable[int], reason: str) -> None:
             up = cluster is not None and cluster.takes_commands
             if cluster is not None and up and run is not None:
                 end_run(draft, cluster, run)
-            let_go(draft, task.index, reason, seconds=draft.job.cancel_grace + _STORE_SECONDS if up else 0.0)
+            let_go(draft, task.index, reason, seconds=draft.job.cancel_grace + STORE_SECONDS if up else 0.0)
         draft.end_task(task.index, ManagedJobStatus.CANCELLED, reason)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from stix.application.budgets import check_budget
 from stix.application.cancel_jobs import cancel
+from stix.application.job_costs import affordable
 from stix.application.job_draft import Draft
 from stix.application.job_groups import in_one_region
 from stix.application.job_offers import candidates, launch_order, observations, terms_of, work_done
@@ -247,8 +248,11 @@ def _decide(draft: Draft, index: int) -> bool:
                     draft.change_task(index, status=status, reason=spent)
                 draft.look_at(draft.now + _BUDGET_SECONDS)
                 return False
+            ranked = affordable(draft, index, launch_order(terms, seen, offers, decision, draft.now))
+            if not ranked:
+                return False
             _give_up_machines(draft, index, decision.reason)
-            return launch_run(draft, index, launch_order(terms, seen, offers, decision, draft.now))
+            return launch_run(draft, index, ranked)
 
 
 def _with_group(draft: Draft, index: int, offers: list[Candidate]) -> list[Candidate]:

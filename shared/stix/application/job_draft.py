@@ -102,10 +102,11 @@ class Draft:
 
     def settle(self) -> None:
         """The status of the whole follows from its tasks. It does not end before its clusters are to go."""
-        status, reason = job_status(self.job.tasks, cancelling=self.job.cancel_requested)
+        ending = self.job.cancel_requested or bool(self.job.stopped)
+        status, reason = job_status(self.job.tasks, cancelling=ending)
         if status.terminal and self.job.leaving:
             # Its last log is on its way: until then it shows what it did last.
-            status = ManagedJobStatus.CANCELLING if self.job.cancel_requested else self.job.status
+            status = ManagedJobStatus.CANCELLING if ending else self.job.status
         changes: dict[str, Any] = {"reason": reason}
         if status is not self.job.status:
             changes |= {"status": status, "since": self.now}

@@ -72,10 +72,16 @@ def job_body(job: ManagedJob) -> dict[str, Any]:
         "started_at": job.started_at,
         "ended_at": job.ended_at,
         "deadline_at": job.deadline_at,
+        "max_cost": _max_cost(job),
         "recoveries": sum(task.recoveries for task in job.tasks),
         "version": job.version,
         "tasks": [_task_body(task) for task in job.tasks],
     }
+
+
+def _max_cost(job: ManagedJob) -> float | None:
+    """USD of the whole; that of its only task is the job's."""
+    return job.tasks[0].max_cost if job.max_cost is None and len(job.tasks) == 1 else job.max_cost
 
 
 def _task_body(task: JobTask) -> dict[str, Any]:

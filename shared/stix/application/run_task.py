@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stix.api.v1 import LaunchRequest
+from stix.application.job_costs import count_cluster
 from stix.application.job_draft import EVENTS_KEPT_SECONDS, Draft
 from stix.application.kept_requests import read_kept
 from stix.application.owned_clusters import OwnedRun, launch_owned, rerun_owned
@@ -71,6 +72,7 @@ def _run(draft: Draft, index: int, reason: str, ranked: Sequence[RankedOffer]) -
 
     def writes(cluster: Cluster, queued: Job) -> list[Write]:
         draft.change(runs=number)
+        count_cluster(draft, index, cluster.id, ranked)
         draft.change_task(
             index,
             cluster_id=cluster.id,

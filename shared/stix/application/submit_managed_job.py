@@ -8,6 +8,7 @@ from stix.api.v1 import TaskRequest
 from stix.api.v1_jobs import JobsCancelRequest, JobsLaunchRequest
 from stix.application.budgets import check_budget
 from stix.application.idempotency import Once
+from stix.application.job_costs import check_limits
 from stix.application.job_draft import Draft, get_job
 from stix.application.job_groups import check_regions
 from stix.application.job_terms import JobTerms, job_terms
@@ -55,6 +56,9 @@ def submit(world: World, who: UserPrincipal, request: JobsLaunchRequest, key: st
         plan(world, task)
     if connected:
         check_regions(world, dag, tasks)
+    limited = dag.max_cost is not None or any(task.max_cost is not None for task in tasks)
+    if limited:
+        check_limits(world, dag, tasks)
     uid = world.ids.new("mj")
     name = request.name or dag.name or tasks[0].name or "job"
     kept = [
@@ -76,6 +80,7 @@ def submit(world: World, who: UserPrincipal, request: JobsLaunchRequest, key: st
             deadline_at=terms.deadline_at,
             group=name if parallel else "",
             connected=connected,
+            max_cost=dag.max_cost,
             tasks=tuple(kept),
         )
         draft = Draft(world, job)
@@ -119,8 +124,8 @@ def _dag(request: JobsLaunchRequest) -> Dag:
             f"header: it is read as {len(dag)} tasks beside {len(request.tasks)}.",
             hint="Send the first document there, and only where it is no task.",
         )
-    if dag.header.max_cost is not None or dag.optimize != "cost":
-        raise TaskError("max_cost and optimize are not supported by `jobs launch` yet.", hint="Remove them.")
+    if dag.optimize != "cost":
+        raise TaskError("optimize is not supported by `jobs launch` yet.", hint="Remove it.")
     return dag
 
 
@@ -163,6 +168,7 @@ def _task(
         restart_codes=() if recovery is None else recovery.recover_on_exit_codes,
         primary=not dag.primary_tasks or task.name in dag.primary_tasks,
         delay=float(dag.termination_delay(task.name or "")),
+        max_cost=task.max_cost,
     )
 
 

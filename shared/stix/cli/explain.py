@@ -74,7 +74,9 @@ def explain_job(session: Session, number: int, output: str) -> None:
         left = job["deadline_at"] - now
         when = f"in {age(left)}" if left > 0 else f"{age(-left)} ago"
         say_folded(session, f"  deadline {when}{done}")
-    say_folded(session, f"  cost up to now: {price_text(told['cost'])}")
+    limit = told["job"]["max_cost"]
+    most = "" if limit is None else f" of at most {price_text(limit)}"
+    say_folded(session, f"  cost up to now: {price_text(told['cost'])}{most}")
     if told["decisions"]:
         session.say("  decisions:")
     for line in told["decisions"]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from stix.model.record import Record
 from stix.model.status import ManagedJobStatus
 
-__all__ = ["Checkpoint", "JobEvent", "JobRun", "JobTask", "Leaving", "ManagedJob"]
+__all__ = ["Checkpoint", "Costing", "JobEvent", "JobRun", "JobTask", "Leaving", "ManagedJob"]
 
 
 class _Part(BaseModel):
@@ -26,13 +26,22 @@ class Leaving(_Part):
     reason: str
 
 
+class Costing(_Part):
+    """A cluster whose cost is not settled yet; ``rate``: USD an hour that it may cost at most."""
+
+    cluster_id: str
+    task: int
+    rate: float
+
+
 class JobTask(_Part):
     """One task of a managed job: what was settled at its submission, where it is, and what it remembers.
 
     Of the submission: ``request_key`` names the document with the task and its files; ``parents`` are places
     in the job's tasks; ``policy``, ``work``, ``deadline_at`` and ``changeover`` are the terms of
     ``stix.recovery``; ``checkpoint_seconds`` is how often its checkpoints are stored. A task that is not
-    ``primary`` ends ``delay`` seconds after those that are, ``ends_at`` once that is settled.
+    ``primary`` ends ``delay`` seconds after those that are, ``ends_at`` once that is settled. ``max_cost`` is
+    in USD, ``spent`` what its clusters that are gone have cost, where that is counted.
 
     Where it is: ``cluster_id`` is the cluster it holds, empty for none; ``cluster_job`` its number there, 0
     while it waits to be run again. ``launches`` counts clusters, ``runs`` runs. ``settled``: it runs.
@@ -64,6 +73,8 @@ class JobTask(_Part):
     restart_codes: tuple[int, ...] = ()
     primary: bool = True
     delay: float = 0.0
+    max_cost: float | None = None
+    spent: float = 0.0
 
     ends_at: float | None = None
     began_at: float | None = None
@@ -100,7 +111,8 @@ class ManagedJob(Record):
     is wanted to end. ``nudges`` counts the reasons to look at it, ``events`` those that were kept, ``runs``
     those of all tasks, ``failures`` steps in a row that went wrong. ``group``: the name that its tasks know
     each other by, empty where they do not run side by side; ``connected``: they are in one region and reach
-    each other."""
+    each other. ``max_cost``: USD for all tasks together, with ``costing`` what is not settled of it;
+    ``stopped``: why the job is ended though nobody cancelled it."""
 
     kind: ClassVar[str] = "managed_job"
 
@@ -119,6 +131,9 @@ class ManagedJob(Record):
     cancel_grace: float = 30.0
     group: str = ""
     connected: bool = False
+    max_cost: float | None = None
+    costing: tuple[Costing, ...] = ()
+    stopped: str = ""
     tasks: tuple[JobTask, ...]
     leaving: tuple[Leaving, ...] = ()
     nudges: int = 0

@@ -26,10 +26,8 @@ _TASK = {
     "volumes": "Remove it.",
     "volume_mounts": "Remove it.",
 }
-# What managed jobs do beyond a launch, and what of a launch they cannot do: a limit of one cluster's cost
-# would end the cluster, not the job.
+# What managed jobs do beyond a launch.
 _OF_JOBS = frozenset({"depends_on", "deadline"})
-_NOT_OF_JOBS = {"max_cost": "Remove it; resources.max_hourly_cost bounds each machine."}
 _RESOURCES = {
     "accelerator_args": "Remove it.",
     "local_disk": "Remove it.",
@@ -43,10 +41,9 @@ def unsupported(task: Task, *, managed: bool = False, verb: str = "jobs launch")
     """One problem a field; empty for a task that can be launched, or run as a managed job. ``verb``: what
     ``managed`` is for."""
     said = f"not supported by `{verb}` yet." if managed else _TEXT
-    fields = {**_TASK, **_NOT_OF_JOBS} if managed else _TASK
     problems = [
         Problem((name,), said, hint)
-        for name, hint in fields.items()
+        for name, hint in _TASK.items()
         if getattr(task, name) and not (managed and name in _OF_JOBS)
     ]
     if managed and not task.run:

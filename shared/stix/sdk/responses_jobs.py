@@ -55,6 +55,7 @@ class ManagedJob(TypedDict):
     started_at: float | None
     ended_at: float | None
     deadline_at: float | None
+    max_cost: float | None
     recoveries: int
     version: int
     tasks: list[ManagedJobTask]
