@@ -10,18 +10,21 @@ from typing import Any
 import pytest
 
 from stix.agent.gateway_door import DOOR_PORT as AGENT_DOOR_PORT
-from stix.application import sweep
+from stix.api.v1_services import ServiceUpRequest
+from stix.application import submit_service, sweep
 from stix.application.gateway_feed import report_gateway, wake_gateways
 from stix.application.gateway_nodes import gateway_addresses, gateway_clusters, keep_gateways
 from stix.application.gateway_routes import DOOR_PORT
 from stix.application.operations import finish
 from stix.application.records import put, service_key, update
+from stix.application.service_ports import take_port
 from stix.application.world import Gateways
 from stix.model.cluster import Cluster
-from stix.model.errors import ForbiddenError, NoOfferError
+from stix.model.errors import ForbiddenError, InvalidInputError, NoOfferError
 from stix.model.service_state import Replica, Service, ServiceVersion
 from stix.model.status import ClusterStatus, NodeStatus, OperationStatus, ReplicaStatus, Wanted
-from tests.unit.world import FAKE_FACTS, WORKSPACE, ControlPlane
+from stix.runtime.gateway_settings import gateways_from
+from tests.unit.world import ANN, FAKE_FACTS, WORKSPACE, ControlPlane
 
 SPEC = {"readiness_probe": "/health"}
 
@@ -259,3 +262,33 @@ def test_replica_opens_a_tunnel_when_nothing_reaches_it(plane: ControlPlane) -> 
 
 def test_door_is_the_port_that_the_agent_opens() -> None:
     assert DOOR_PORT == AGENT_DOOR_PORT
+
+
+def test_service_is_refused_when_its_gateway_cannot_run_here(plane: ControlPlane) -> None:
+    lacking = Gateways(
+        nodes=0, missing=lambda: "The gateway needs HAProxy. Install it: `apt-get install haproxy`."
+    )
+    world = replace(plane.world, gateways=lacking)
+    task = {"service": SPEC, "resources": {"ports": "8000"}, "run": "serve"}
+    with pytest.raises(InvalidInputError) as refused:
+        submit_service.up(world, ANN, ServiceUpRequest(name="chat", task=task), None)
+    assert refused.value.message == "The gateway needs HAProxy."
+    assert "apt-get install haproxy" in refused.value.hint
+    assert plane.workflows.runs == []
+
+
+def test_service_takes_the_next_port_when_something_else_has_the_first(plane: ControlPlane) -> None:
+    world = replace(plane.world, gateways=Gateways(nodes=0, usable_port=lambda port: port > 30002))
+    assert take_port(world, WORKSPACE, "chat-1")[0] == 30003
+
+
+@pytest.mark.parametrize("given", ["3", "-1", "two"])
+def test_number_of_gateways_is_refused_when_it_is_none(given: str) -> None:
+    with pytest.raises(InvalidInputError, match="STIX_GATEWAY_NODES"):
+        gateways_from({"STIX_GATEWAY_NODES": given}, nodes=0)
+
+
+def test_number_of_gateways_is_taken_from_the_environment_when_it_is_set() -> None:
+    assert gateways_from({}, nodes=2).nodes == 2
+    found = gateways_from({"STIX_GATEWAY_NODES": "1", "STIX_GATEWAY_INFRA": "aws/us-east-1"}, nodes=0)
+    assert (found.nodes, found.infra) == (1, "aws/us-east-1")

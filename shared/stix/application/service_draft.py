@@ -158,7 +158,7 @@ class ServiceDraft:
         before, after = self._before, self.service
         if self._events:
             self.world.events.publish(*self._events)
-        told = ("serving", "versions", "down", "tokens")
+        told = ("serving", "versions", "down", "tokens", "ended_at")
         if self._changed or any(getattr(before, name) != getattr(after, name) for name in told):
             wake_gateways(self.world, after.workspace)
         self.world.wake.wake(wait_topic(after.workspace, after.name))

@@ -20,7 +20,8 @@ def take_port(world: World, workspace: str, uid: str) -> tuple[int, Put]:
     """The lowest free port, and the write that takes it. Raises ``ConflictError`` where there is none."""
     item = world.store.get(_key(workspace))
     taken: dict[str, str] = {} if item is None else dict(item.body)
-    port = next((one for one in range(FIRST_PORT, LAST_PORT + 1) if str(one) not in taken), None)
+    free = (one for one in range(FIRST_PORT, LAST_PORT + 1) if str(one) not in taken)
+    port = next((one for one in free if world.gateways.usable_port(one)), None)
     if port is None:
         raise ConflictError(
             f"All ports of services are taken ({FIRST_PORT} to {LAST_PORT}).",

@@ -8,6 +8,7 @@ from typing import Any
 from stix.api.v1 import TaskRequest
 from stix.api.v1_services import ServiceUpdateRequest, ServiceUpRequest, TlsFiles
 from stix.application.budgets import check_budget
+from stix.application.gateway_feed import wake_gateways
 from stix.application.gateway_nodes import keep_gateways
 from stix.application.idempotency import Once
 from stix.application.kept_requests import keep_request
@@ -49,6 +50,7 @@ def up(world: World, who: UserPrincipal, request: ServiceUpRequest, key: str | N
     if earlier is not None:
         return earlier
     task, spec = _read(request)
+    _check_gateway(world)
     check_budget(world, who.workspace)
     plan(world, task)
     name = request.name or task.name or f"service-{world.ids.new('n')[-6:]}"
@@ -95,9 +97,17 @@ def up(world: World, who: UserPrincipal, request: ServiceUpRequest, key: str | N
         detail = {"user": who.user, "port": port}
         world.events.publish(Event("ServiceRequested", who.workspace, name, now, detail))
         keep_gateways(world, who.workspace, asked=True)
+        wake_gateways(world, who.workspace)
         return answer
     _forget_secrets(world, version)
     raise _busy(name)
+
+
+def _check_gateway(world: World) -> None:
+    missing = "" if world.gateways.nodes else world.gateways.missing()
+    if missing:
+        what, _, hint = missing.partition(". ")
+        raise InvalidInputError(f"{what}.", hint=hint, code="no_gateway")
 
 
 def update(

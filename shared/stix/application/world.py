@@ -52,12 +52,14 @@ class Gateways:
         infra: where these machines are, as a task's ``infra``; empty for the cheapest place.
         address: of the process.
         missing: what this machine lacks for the process, and how to install it; empty when all is there.
+        usable_port: whether a service can have a port, which something else on this machine may use.
     """
 
     nodes: int = 2
     infra: str = ""
     address: str = "127.0.0.1"
     missing: Callable[[], str] = lambda: ""
+    usable_port: Callable[[int], bool] = lambda port: True
 
 
 @dataclass(frozen=True, slots=True)

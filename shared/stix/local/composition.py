@@ -22,7 +22,7 @@ from stix.clouds.registry import facts
 from stix.local.clouds import connect_clouds
 from stix.local.daemon import server_environment
 from stix.local.functions import FUNCTIONS, Functions, Handler, bundle_folder
-from stix.local.gateway_keeper import GatewayKeeper, missing_haproxy
+from stix.local.gateway_keeper import GatewayKeeper, missing_haproxy, port_is_free
 from stix.local.home import Home, write_private
 from stix.local.interpreter import FunctionError, Interpreter, WorkflowDriver, load_definitions
 from stix.local.limits import limits_from
@@ -144,7 +144,7 @@ def compose(
         unusable=clouds.problems,
         agent_hash=lambda: archive_hash(objects),
         sockets=sockets,
-        gateways=gateways_from(environ, nodes=0, missing=missing_haproxy),
+        gateways=gateways_from(environ, nodes=0, missing=missing_haproxy, usable_port=port_is_free),
     )
     if not world.gateways.nodes:
         keeper = GatewayKeeper(home.gateway, world, WORKSPACE, server_environment())

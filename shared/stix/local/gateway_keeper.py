@@ -7,6 +7,7 @@ takes it over.
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -16,10 +17,10 @@ from typing import Any
 from stix.agent.gateway_process import GatewayProcess
 from stix.application.gateway_feed import workspace_view
 from stix.application.gateway_reports import take_gateway_status
-from stix.application.world import World
+from stix.application.world import Gateways, World
 from stix.gateway.haproxy import HaproxyError, find_haproxy
 
-__all__ = ["LOCAL_GATEWAY", "GatewayKeeper", "missing_haproxy"]
+__all__ = ["LOCAL_GATEWAY", "GatewayKeeper", "missing_haproxy", "port_is_free"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,17 @@ def missing_haproxy() -> str:
     except HaproxyError as exc:
         return str(exc)
     return ""
+
+
+def port_is_free(port: int) -> bool:
+    """Whether nothing on this machine listens there, on the address of its gateway."""
+    with socket.socket() as stream:
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            stream.bind((Gateways().address, port))
+        except OSError:
+            return False
+    return True
 
 
 class GatewayKeeper:

@@ -15,10 +15,15 @@ _MOST = 2
 
 
 def gateways_from(
-    environ: Mapping[str, str], *, nodes: int, missing: Callable[[], str] = lambda: ""
+    environ: Mapping[str, str],
+    *,
+    nodes: int,
+    missing: Callable[[], str] = lambda: "",
+    usable_port: Callable[[int], bool] = lambda port: True,
 ) -> Gateways:
     """Through ``STIX_GATEWAY_NODES`` machines (``nodes`` where it is not set) in ``STIX_GATEWAY_INFRA``, or
-    for 0 through a process beside the control plane, for which ``missing`` says what this machine lacks.
+    for 0 through a process beside the control plane, for which ``missing`` says what this machine lacks, and
+    ``usable_port`` which of its ports are free.
 
     Raises ``InvalidInputError``.
     """
@@ -29,6 +34,7 @@ def gateways_from(
             hint=f"Set it to a number from 0 to {_MOST}, or unset it.",
             details={"field": _NODES, "value": given},
         )
-    return Gateways(
-        int(given), environ.get(_INFRA, "").strip(), missing=missing if given == "0" else lambda: ""
-    )
+    infra = environ.get(_INFRA, "").strip()
+    if int(given):
+        return Gateways(int(given), infra)
+    return Gateways(0, infra, missing=missing, usable_port=usable_port)
