@@ -1,20 +1,34 @@
-"""Worker: one step of a managed job, and what the cloud's own event bus says of its machines."""
+"""Worker: one step of a managed job or of a pool, and what the cloud's own event bus says of its machines."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-from stix.application import advance_job, take_machine_event
+from stix.application import advance_job, advance_pool, take_machine_event
+from stix.application.world import World
 from stix.runtime.dispatch import Action, dispatch
 
 logger = logging.getLogger(__name__)
 
+
+def _advance(world: World, workspace: str, id: int = 0, pool: str = "") -> dict[str, Any]:
+    if pool:
+        return advance_pool.advance_pool(world, workspace, pool)
+    return advance_job.advance(world, workspace, id)
+
+
+def _record_failure(
+    world: World, failure: dict[str, Any], workspace: str, id: int = 0, pool: str = ""
+) -> dict[str, Any]:
+    if pool:
+        return advance_pool.record_pool_failure(world, workspace, pool, failure)
+    return advance_job.record_failure(world, workspace, id, failure)
+
+
 ACTIONS: dict[str, Action] = {
-    "advance": lambda w, e: advance_job.advance(w, e["job"]["workspace"], e["job"]["id"]),
-    "record_failure": lambda w, e: advance_job.record_failure(
-        w, e["job"]["workspace"], e["job"]["id"], e["failure"]
-    ),
+    "advance": lambda w, e: _advance(w, **e["job"]),
+    "record_failure": lambda w, e: _record_failure(w, e["failure"], **e["job"]),
     "machine_event": lambda w, e: take_machine_event.take(w, e),
 }
 

@@ -83,6 +83,8 @@ def _task_values(assignment: Json, identity: Json, phase: str) -> Dict[str, str]
                 "MANAGED_JOB_RECOVERIES": str(managed["recoveries"]),
             }
         )
+        if managed.get("num_jobs"):
+            values.update({"JOB_RANK": str(managed["rank"]), "NUM_JOBS": str(managed["num_jobs"])})
         if managed.get("group"):
             values["JOBGROUP_NAME"] = str(managed["group"])
     if phase == "setup":

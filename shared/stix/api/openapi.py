@@ -36,6 +36,7 @@ _MEANING = {
     503: "A failure of the world; trying again may help.",
 }
 _PATH_PARAMETERS = {
+    "worker": "Number of a pool's worker.",
     "name": "A cluster's name.",
     "job_id": "A job's number, or `latest`.",
     "operation_id": "An operation's id.",

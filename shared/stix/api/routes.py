@@ -5,6 +5,7 @@ from __future__ import annotations
 from stix.api import v1, v1_access, v1_admin, v1_reports
 from stix.api.route import AFTER, HOLD, Query, Route
 from stix.api.routes_jobs import JOB_ROUTES
+from stix.api.routes_pools import POOL_ROUTES
 
 __all__ = ["ERROR_CODES", "OPERATION_CODES", "ROUTES", "Query", "Route"]
 
@@ -12,7 +13,15 @@ ERROR_CODES: dict[int, tuple[str, ...]] = {
     400: ("invalid_input", "invalid_task", "upload_missing", "cannot_stop", "deadline_too_early"),
     401: ("unauthorized",),
     403: ("budget_exceeded", "forbidden"),
-    404: ("not_found", "no_route", "cluster_not_found", "job_not_found", "operation_not_found"),
+    404: (
+        "not_found",
+        "no_route",
+        "cluster_not_found",
+        "job_not_found",
+        "operation_not_found",
+        "pool_not_found",
+        "worker_not_found",
+    ),
     409: (
         "conflict",
         "busy",
@@ -20,6 +29,7 @@ ERROR_CODES: dict[int, tuple[str, ...]] = {
         "cluster_owned",
         "name_taken",
         "does_not_fit",
+        "pool_going",
         "idempotency_mismatch",
     ),
     422: ("no_offer",),
@@ -276,4 +286,5 @@ ROUTES: tuple[Route, ...] = (
         errors=(400, 404),
     ),
     *JOB_ROUTES,
+    *POOL_ROUTES,
 )

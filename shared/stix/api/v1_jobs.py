@@ -20,33 +20,46 @@ __all__ = [
     "ManagedJobList",
     "ManagedJobRun",
     "ManagedJobTask",
+    "PoolName",
     "RunLogPage",
 ]
 
 JobName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$", max_length=63)]
 
 
+PoolName = Annotated[str, Field(pattern=r"^[A-Za-z]([-_.A-Za-z0-9]*[A-Za-z0-9])?$", max_length=63)]
+MOST_JOBS = 10_000
+"""Of one submission."""
+
+
 class JobsLaunchRequest(Request):
     """Run tasks as one managed job: one task, or a pipeline (each with its ``depends_on``, else in a chain).
-    ``header`` is the first document of a file of several, as a mapping."""
+    With ``pool`` on workers of that pool, there also ``num_jobs`` times, each a job of its own. ``header``
+    is the first document of a file of several, as a mapping."""
 
     name: JobName | None = None
     header: dict[str, Any] = Field(default={})
+    pool: PoolName | None = None
+    num_jobs: int = Field(default=1, ge=1, le=MOST_JOBS)
     tasks: list[TaskRequest] = Field(min_length=1, max_length=100)
 
 
 class JobsCancelRequest(Request):
-    """Managed jobs by number, or every one of the caller's that has not ended. ``grace_seconds``: how long
-    their tasks have after SIGTERM."""
+    """Managed jobs by number, every one of a pool, or every one of the caller's that has not ended.
+    ``grace_seconds``: how long their tasks have after SIGTERM."""
 
     job_ids: list[Annotated[int, Field(ge=1)]] = Field(default=[], max_length=1000)
     all: bool = False
+    pool: PoolName | None = None
     grace_seconds: float = Field(default=30.0, ge=0, le=300)
 
 
 class ManagedJobAccepted(Response):
+    """With ``num_jobs`` the numbers are ``job_id`` and those after it."""
+
     job_id: int
     name: str
+    num_jobs: int = 1
 
 
 class ManagedJobTask(Response):
@@ -92,6 +105,9 @@ class ManagedJob(Response):
     deadline_at: float | None = None
     max_cost: float | None = None
     recoveries: int = 0
+    pool: str = ""
+    rank: int = 0
+    num_jobs: int = 1
     version: int
     tasks: list[ManagedJobTask]
 

@@ -13,10 +13,12 @@ from typing import Any
 
 from stix.application.advance_task import advance_task, end_run, let_go
 from stix.application.checkpoints import forget
+from stix.application.job_copies import make_copies
 from stix.application.job_costs import STORE_SECONDS, stop_at_limit
 from stix.application.job_draft import Draft, find_job
 from stix.application.job_groups import tell_hosts, to_end_now
 from stix.application.observe_run import cluster_and_job, log_is_whole
+from stix.application.pool_seats import close_seats
 from stix.application.records import managed_job_key, update
 from stix.application.runs import failure_reason
 from stix.application.want import begin
@@ -59,6 +61,9 @@ def advance(world: World, workspace: str, number: int) -> dict[str, Any]:
 
 def _step(world: World, job: ManagedJob) -> float | None:
     """Take one step: when to look again, None for at once."""
+    if job.made < job.num_jobs:
+        make_copies(world, job)
+        return None
     draft = Draft(world, job)
     _take_down(draft)
     stop_at_limit(draft)
@@ -73,6 +78,8 @@ def _step(world: World, job: ManagedJob) -> float | None:
                 return None  # it launched, which wrote the step
         if job.connected:
             tell_hosts(draft)
+    if job.pool:
+        close_seats(draft)
     over = not draft.job.leaving and all(task.status.terminal for task in draft.job.tasks)
     if over and not forget(world, draft.job):
         draft.look_at(draft.now + 1.0)
@@ -96,7 +103,8 @@ def _take_down(draft: Draft) -> None:
             continue
         over = run is None or (run.status.terminal and log_is_whole(world, run))
         if over or draft.now >= one.until or cluster.status is not ClusterStatus.UP:
-            begin(world, cluster, "down", Wanted.ABSENT, one.reason)
+            if not one.kept:
+                begin(world, cluster, "down", Wanted.ABSENT, one.reason)
             continue
         kept.append(one)
         draft.look_at(one.until)

@@ -11,6 +11,7 @@ from stix.application.job_draft import Draft
 from stix.application.job_groups import in_one_region
 from stix.application.job_offers import candidates, launch_order, observations, terms_of, work_done
 from stix.application.observe_run import Finding, Seen, cluster_and_job, observe
+from stix.application.pool_seats import take_seat
 from stix.application.run_task import STARTING_SECONDS, launch_run, read_request, repeat_run
 from stix.application.submit import read_task
 from stix.lifecycle.managed_job import MOST_TROUBLES, may_begin, refusal_pause, restart_pause, restarts
@@ -56,6 +57,8 @@ def advance_task(draft: Draft, index: int) -> bool:
         if cluster is not None and cluster.status is ClusterStatus.UP and cluster.wanted is Wanted.UP:
             return repeat_run(draft, index, cluster)
         _lost(draft, index, Seen(Finding.LOST, "its cluster is not up any more", task.place))
+    if draft.job.pool:
+        return take_seat(draft, index)
     return _decide(draft, index)
 
 
@@ -69,6 +72,7 @@ def let_go(draft: Draft, index: int, reason: str, *, seconds: float) -> None:
         cluster_job=task.cluster_job,
         until=draft.now + seconds,
         reason=reason,
+        kept=bool(draft.job.pool),
     )
     draft.change(leaving=(*draft.job.leaving, leaving))
     draft.look_at(leaving.until)

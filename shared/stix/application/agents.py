@@ -10,6 +10,7 @@ from stix.application.gateway_feed import facts_changed, told_routes, told_view
 from stix.application.jobs import job_topic
 from stix.application.join_nodes import GoneError, tell_if_complete, tell_peers
 from stix.application.nudge_job import nudge
+from stix.application.nudge_pool import worker_of
 from stix.application.records import (
     child_records,
     get_cluster,
@@ -161,7 +162,7 @@ def _take_job(world: World, who: NodePrincipal, entry: Mapping[str, Any], now: f
     if job.status is before[0]:
         return
     world.wake.wake(job_topic(who.cluster_id, job.id))
-    if job.status.terminal or job.status is JobStatus.RUNNING:
+    if job.status.terminal or job.status is JobStatus.RUNNING or worker_of(job.owner):
         nudge(world, who.workspace, job.owner)
     if job.status.terminal:
         detail = {"job": job.id, "status": str(job.status), "reason": job.reason}
@@ -268,6 +269,7 @@ def _job_spec(world: World, cluster: Cluster, job: Job) -> dict[str, Any]:
         "follow_until": job.follow_until,
         "submitted_at": job.submitted_at,
         **({"managed": job.managed} if job.managed else {}),
+        **({"preemption": spec["preemption"]} if job.managed and spec.get("preemption") else {}),
         # With the settings' version: of what the agent hears of them on two ways the newer counts.
         **({"hosts": {"version": cluster.settings_version, "hosts": cluster.hosts}} if cluster.hosts else {}),
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stix.application.nudge_job import wait_topic
+from stix.application.nudge_pool import nudge_pool
 from stix.application.records import load, managed_job_key, put
 from stix.application.world import World
 from stix.lifecycle.managed_job import job_status
@@ -51,6 +52,8 @@ class Draft:
         self.now = world.clock.now()
         self.job = job
         self._events: list[JobEvent] = []
+        self._also: list[Write] = []
+        self._moved_seats = False
         self._due_at = self.now + CHECK_SECONDS
 
     def change(self, **changes: Any) -> None:
@@ -67,6 +70,11 @@ class Draft:
         tasks = list(self.job.tasks)
         tasks[index] = task.model_copy(update=changes)
         self.change(tasks=tuple(tasks))
+
+    def write_seat(self, write: Write) -> None:
+        """What is written of its place in a pool, together with the step; the pool hears of it afterwards."""
+        self._also.append(write)
+        self._moved_seats = True
 
     def look_at(self, moment: float) -> None:
         """Somebody must look by then."""
@@ -125,7 +133,7 @@ class Draft:
     def writes(self) -> list[Write]:
         """The job and its events, conditional on the version that was read."""
         due_at = None if self.job.status.terminal else self.due_at
-        return [put(self.job.changed(due_at=due_at)), *(put(event) for event in self._events)]
+        return [put(self.job.changed(due_at=due_at)), *(put(event) for event in self._events), *self._also]
 
     def commit(self, also: Sequence[Write] = ()) -> None:
         """Raises ``VersionConflictError``: somebody else moved the job, and the step is to be taken again."""
@@ -143,3 +151,5 @@ class Draft:
                 detail["place"] = event.place
             self.world.events.publish(Event(event.name, workspace, str(number), event.at, detail))
         self.world.wake.wake(wait_topic(workspace, number))
+        if self._moved_seats:
+            nudge_pool(self.world, workspace, self.job.pool)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from stix.application.offering_health import judge_offers
 from stix.application.planning import plan
@@ -17,7 +17,15 @@ from stix.optimizer.rank import RankedOffer
 from stix.recovery.decide import decide
 from stix.recovery.situation import Candidate, Decision, Held, Line, Observations, Policy, Terms, Verb
 
-__all__ = ["TICK_SECONDS", "candidates", "launch_order", "observations", "terms_of", "work_done"]
+__all__ = [
+    "TICK_SECONDS",
+    "candidates",
+    "judged_candidates",
+    "launch_order",
+    "observations",
+    "terms_of",
+    "work_done",
+]
 
 TICK_SECONDS = 300.0
 """The longest time between two decisions of a job with a deadline."""
@@ -65,13 +73,19 @@ def candidates(world: World, asked: Task, task: JobTask) -> list[Candidate]:
             offers += [entry.offer for entry in plan(world, market)]
         except NoOfferError:
             continue
-    offers = list(dict.fromkeys(offers))
+    return judged_candidates(world, list(dict.fromkeys(offers)), task.lost_at)
+
+
+def judged_candidates(
+    world: World, offers: Sequence[Offer], lost_at: Mapping[str, float]
+) -> list[Candidate]:
+    """The offers with what refusals say of them, and when machines were last lost in their places."""
     judged = judge_offers(world, offers, [""] * len(offers))
     return [
         Candidate(
             offer,
             blocked_until=judgement.until if judgement.verdict is Verdict.BLOCKED else 0.0,
-            lost_at=task.lost_at.get(offer.place),
+            lost_at=lost_at.get(offer.place),
         )
         for offer, judgement in zip(offers, judged, strict=True)
     ]

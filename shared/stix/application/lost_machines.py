@@ -132,6 +132,7 @@ def record_health(world: World, cluster: Cluster, machines: list[Machine]) -> No
         return current.changed(status=ClusterStatus.INIT, reason=reason, since=now, due_at=now + 300)
 
     update(world, Cluster, cluster_key(cluster.workspace, cluster.id), change)
+    nudge(world, cluster.workspace, cluster.owner)
 
 
 def _settle_lost(world: World, cluster: Cluster, machines: list[Machine]) -> None:

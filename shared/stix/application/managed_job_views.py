@@ -74,6 +74,9 @@ def job_body(job: ManagedJob) -> dict[str, Any]:
         "deadline_at": job.deadline_at,
         "max_cost": _max_cost(job),
         "recoveries": sum(task.recoveries for task in job.tasks),
+        "pool": job.pool,
+        "rank": job.rank,
+        "num_jobs": job.num_jobs,
         "version": job.version,
         "tasks": [_task_body(task) for task in job.tasks],
     }

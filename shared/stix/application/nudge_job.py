@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 
+from stix.application.nudge_pool import nudge_pool, worker_of
 from stix.application.nudge_service import nudge_service, service_name
 from stix.application.records import managed_job_key, update
 from stix.application.runs import RUN_BEGINS_SECONDS
 from stix.application.world import World
 from stix.model.managed_job import ManagedJob
 
-__all__ = ["job_number", "nudge", "start_job_run", "wait_topic"]
+__all__ = ["ask_to_end", "job_number", "nudge", "start_job_run", "wait_topic"]
 
 _OWNER = re.compile(r"job/([0-9]{1,10})", re.ASCII)
 
@@ -38,6 +39,9 @@ def nudge(world: World, workspace: str, owner: str) -> None:
         return
     number = job_number(owner)
     if number is None:
+        worker = worker_of(owner)  # of a pool, which looks at it in its place
+        if worker is not None:
+            nudge_pool(world, workspace, worker[0], worker=worker[1])
         return
     due_at = world.clock.now() + RUN_BEGINS_SECONDS
 
@@ -47,6 +51,22 @@ def nudge(world: World, workspace: str, owner: str) -> None:
     job = update(world, ManagedJob, managed_job_key(workspace, number), change)
     if job is not None and not job.status.terminal:
         start_job_run(world, job)
+
+
+def ask_to_end(world: World, workspace: str, number: int, *, grace: float) -> ManagedJob | None:
+    """Ask for the end of a managed job, whose tasks have ``grace`` seconds after SIGTERM; None for one that
+    has ended already, or is none."""
+
+    def change(job: ManagedJob) -> ManagedJob | None:
+        if job.status.terminal:
+            return None
+        return job.changed(cancel_requested=True, cancel_grace=grace)
+
+    job = update(world, ManagedJob, managed_job_key(workspace, number), change)
+    if job is None or job.status.terminal:
+        return None
+    nudge(world, workspace, job.owner)
+    return job
 
 
 def start_job_run(world: World, job: ManagedJob) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from stix.application.end_machines import machines_of, open_intents
 from stix.application.operations import find_operation
@@ -11,7 +12,6 @@ from stix.application.records import child_records, cluster_key, job_key, load, 
 from stix.application.world import World
 from stix.model.cluster import Cluster, Node
 from stix.model.job import Job, JobLog
-from stix.model.managed_job import JobTask
 from stix.model.status import ClusterStatus, JobStatus, OperationStatus, Wanted
 from stix.ports.compute import MachineState
 
@@ -76,7 +76,20 @@ def log_is_whole(world: World, job: Job) -> bool:
     return all(item is not None and load(JobLog, item).complete for item in logs)
 
 
-def observe(world: World, workspace: str, task: JobTask) -> Seen:
+class Placed(Protocol):
+    """What has a cluster, and a run of its own there."""
+
+    @property
+    def cluster_id(self) -> str: ...
+    @property
+    def cluster_job(self) -> int: ...
+    @property
+    def place(self) -> str: ...
+    @property
+    def spot(self) -> bool: ...
+
+
+def observe(world: World, workspace: str, task: Placed) -> Seen:
     """How the run that ``task`` holds stands. Raises the provider's errors where it has to be asked."""
     cluster, job = cluster_and_job(world, workspace, task.cluster_id, task.cluster_job)
     if cluster is None or job is None:

@@ -32,6 +32,8 @@ class OwnedRun:
     ``ranked`` are the offers in the order in which they are tried, ranked by the launch where there are none;
     ``managed`` is what the agent is told.
     ``writes`` gives what must be true at once with the new cluster and job, or else none of it.
+    ``worker``: it prepares a pool's worker; ``own_cpus``: the task's ``cpus`` are what it holds, not the size
+    of its machine.
     ``awaits_hosts``: the run begins once its nodes know those of its job group.
     """
 
@@ -43,6 +45,8 @@ class OwnedRun:
     reason: str
     writes: Callable[[Cluster, Job], list[Write]]
     ranked: Sequence[RankedOffer] = ()
+    worker: bool = False
+    own_cpus: bool = False
     awaits_hosts: bool = False
 
 
@@ -50,7 +54,7 @@ def launch_owned(world: World, workspace: str, request: LaunchRequest, run: Owne
     """Make a cluster for a run of a managed job and queue the run there, in one transaction with what the job
     writes. Raises ``VersionConflictError``: then nothing was begun.
     """
-    task = read_task(request, managed=True)
+    task = read_task(request, managed=not run.worker)
     now = world.clock.now()
     cluster_id, operation_id = world.ids.new("c"), world.ids.new("op")
     name = f"{run.name}-{cluster_id[-6:]}"
@@ -109,4 +113,6 @@ def _writes(
 ) -> tuple[Job, list[Write]]:
     of_job = {"task_id": run.task_id, "owner": run.owner, "managed": run.managed}
     who = UserPrincipal(workspace, run.user)
-    return job_writes(world, who, cluster, request, task, run_setup=True, of_job=of_job)
+    return job_writes(
+        world, who, cluster, request, task, run_setup=True, own_cpus=run.own_cpus, of_job=of_job
+    )

@@ -15,6 +15,7 @@ from stix.model.ledger import LedgerEntry
 from stix.model.managed_job import Checkpoint, JobEvent, JobRun, ManagedJob
 from stix.model.names import CLUSTER_NAME, MAX_NAME
 from stix.model.operation import Operation
+from stix.model.pool import JobPool, PoolSeat
 from stix.model.record import Record
 from stix.model.service_state import GatewayFigures, GatewaySeen, Replica, Service
 from stix.model.status import JobStatus, NodeStatus
@@ -27,6 +28,7 @@ __all__ = [
     "cluster_by_name",
     "cluster_key",
     "cursor_of_request",
+    "find_record",
     "get_cluster",
     "heartbeat_key",
     "intent_key",
@@ -39,6 +41,8 @@ __all__ = [
     "name_key",
     "node_key",
     "operation_key",
+    "pool_key",
+    "pool_seat_key",
     "put",
     "save",
     "service_key",
@@ -94,6 +98,14 @@ def service_key(workspace: str, name: str) -> Key:
     return Key.top(workspace, Service.kind, name)
 
 
+def pool_key(workspace: str, name: str) -> Key:
+    return Key.top(workspace, JobPool.kind, name)
+
+
+def pool_seat_key(workspace: str, pool: str, number: int, task: int) -> Key:
+    return Key(workspace, PoolSeat.kind, pool, f"{number:010d}.{task:04d}")
+
+
 def checkpoint_parent(number: int, task: int) -> str:
     return f"{number:010d}.{task:04d}"
 
@@ -141,6 +153,10 @@ def _key_of(record: Record) -> Key:
             )
         case Tombstone():
             return Key(record.workspace, record.kind, record.cluster_id, f"{record.attempt:06d}")
+        case JobPool():
+            return pool_key(record.workspace, record.name)
+        case PoolSeat():
+            return pool_seat_key(record.workspace, record.pool, record.job_id, record.task)
         case _:
             raise TypeError(f"{type(record).__name__} has no key")
 
@@ -163,6 +179,8 @@ def _live(record: Record) -> bool:
             return record.on
         case Tombstone():
             return True
+        case JobPool():
+            return not record.ended
         case _:
             return False
 
@@ -178,7 +196,7 @@ def to_item(record: Record) -> Item:
         status=str(getattr(record, "status", "")),
         live=live,
         due_at=record.due_at if live else None,
-        listed=isinstance(record, Cluster | Operation | LedgerEntry | ManagedJob | Service),
+        listed=isinstance(record, Cluster | Operation | LedgerEntry | ManagedJob | JobPool | Service),
         created_at=_listed_by(record),
         expires_at=record.expires_at,
         schema_version=record.schema_version,
@@ -212,6 +230,11 @@ def load(model: type[R], item: Item) -> R:
             "expires_at": item.expires_at,
         }
     )
+
+
+def find_record(world: World, model: type[R], key: Key) -> R | None:
+    item = world.store.get(key)
+    return None if item is None else load(model, item)
 
 
 def put(record: Record, *, unconditional: bool = False) -> Put:

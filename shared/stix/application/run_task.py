@@ -104,6 +104,7 @@ def _run(draft: Draft, index: int, reason: str, ranked: Sequence[RankedOffer]) -
         reason=reason,
         writes=writes,
         ranked=ranked,
+        own_cpus=bool(job.pool),
         awaits_hosts=job.connected,
     )
 
@@ -119,6 +120,7 @@ def _told(job: ManagedJob, task: JobTask, number: int) -> dict[str, Any]:
         "recoveries": task.recoveries,
         "checkpoint_seconds": task.checkpoint_seconds,
         "grace_seconds": job.cancel_grace,
+        **({"rank": job.rank, "num_jobs": job.num_jobs} if job.pool else {}),
         **({"group": job.group} if job.group else {}),
     }
 

@@ -11,6 +11,7 @@ from stix.application.fitting import check_fits
 from stix.application.idempotency import Once
 from stix.application.jobs import command_put, counter_key, new_job, numbered, store_spec
 from stix.application.nudge_job import job_number
+from stix.application.nudge_pool import worker_of
 from stix.application.nudge_service import service_name
 from stix.application.operations import finish
 from stix.application.planning import plan
@@ -151,6 +152,14 @@ def refuse_owned(cluster: Cluster) -> None:
             hint=f"`stix serve down {service}` ends the service and its clusters.",
             code="cluster_owned",
             details={"cluster": cluster.name, "service": service},
+        )
+    worker = worker_of(cluster.owner)
+    if worker is not None:
+        raise ConflictError(
+            f"Cluster {cluster.name!r} is worker {worker[1]} of pool {worker[0]!r}, which makes and ends it.",
+            hint=f"`stix jobs pool apply -p {worker[0]} --workers N` changes how many there are.",
+            code="cluster_owned",
+            details={"cluster": cluster.name, "pool": worker[0]},
         )
     number = job_number(cluster.owner)
     if number is not None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from stix.api.v1 import TaskRequest
 from stix.api.v1_jobs import JobsCancelRequest, JobsLaunchRequest
 from stix.application.budgets import check_budget
 from stix.application.idempotency import Once
+from stix.application.job_copies import make_copies
 from stix.application.job_costs import check_limits
 from stix.application.job_draft import Draft, get_job
 from stix.application.job_groups import check_regions
 from stix.application.job_terms import JobTerms, job_terms
 from stix.application.jobs import counter_key
 from stix.application.kept_requests import keep_request
-from stix.application.nudge_job import nudge, start_job_run
+from stix.application.nudge_job import ask_to_end, start_job_run
 from stix.application.planning import plan
-from stix.application.records import load, managed_job_key, update
+from stix.application.pool_needs import needs_of_tasks
+from stix.application.records import load
 from stix.application.runs import RUN_BEGINS_SECONDS
 from stix.application.submit import read_task
 from stix.application.tokens import UserPrincipal
@@ -52,11 +55,14 @@ def submit(world: World, who: UserPrincipal, request: JobsLaunchRequest, key: st
     terms = job_terms(dag, tasks, now)
     parallel = dag.execution == "parallel"
     connected = parallel and dag.inter_connection
-    for task in tasks:
+    needs = needs_of_tasks(world, who.workspace, request, dag, tasks)
+    for task in () if request.pool else tasks:
         plan(world, task)
     if connected:
         check_regions(world, dag, tasks)
     limited = dag.max_cost is not None or any(task.max_cost is not None for task in tasks)
+    if limited and request.pool:
+        raise InvalidInputError("max_cost: a pool's workers are not paid by the job.", hint="Remove it.")
     if limited:
         check_limits(world, dag, tasks)
     uid = world.ids.new("mj")
@@ -65,6 +71,7 @@ def submit(world: World, who: UserPrincipal, request: JobsLaunchRequest, key: st
         _task(world, who.workspace, f"{uid}/{index}", dag, index, task, body, terms, name)
         for index, (task, body) in enumerate(zip(tasks, request.tasks, strict=True))
     ]
+    kept = [one.model_copy(update=held) for one, held in zip(kept, needs, strict=True)]
     for _ in range(_TRIES):
         counter = world.store.get(counter_key(who.workspace, _COUNTER))
         number = 1 if counter is None else int(counter.body["job"]) + 1
@@ -78,6 +85,8 @@ def submit(world: World, who: UserPrincipal, request: JobsLaunchRequest, key: st
             created_at=now,
             due_at=now + RUN_BEGINS_SECONDS,
             deadline_at=terms.deadline_at,
+            pool=request.pool or "",
+            num_jobs=request.num_jobs,
             group=name if parallel else "",
             connected=connected,
             max_cost=dag.max_cost,
@@ -86,9 +95,11 @@ def submit(world: World, who: UserPrincipal, request: JobsLaunchRequest, key: st
         draft = Draft(world, job)
         draft.say("ManagedJobSubmitted", _submitted(job))
         answer = {"job_id": number, "name": name}
+        if request.pool:
+            answer["num_jobs"] = request.num_jobs
         taken = Item(
             counter_key(who.workspace, _COUNTER),
-            {"job": number},
+            {"job": number + request.num_jobs - 1},
             version=0 if counter is None else counter.version,
         )
         draft.look_at(now + RUN_BEGINS_SECONDS)
@@ -100,7 +111,10 @@ def submit(world: World, who: UserPrincipal, request: JobsLaunchRequest, key: st
                 continue
             _forget(world, kept)
             return earlier
-        start_job_run(world, draft.job.changed(version=1))
+        if request.num_jobs > 1:
+            with suppress(VersionConflictError):  # a step of the first has begun, and makes them
+                make_copies(world, draft.job.changed(version=1))
+        start_job_run(world, get_job(world, who.workspace, number))
         return answer
     _forget(world, kept)
     raise ConflictError("Too many jobs are being submitted at once.", hint="Try again.", code="busy")
@@ -182,27 +196,20 @@ def cancel_jobs(world: World, who: UserPrincipal, request: JobsCancelRequest) ->
 
     Raises ``NotFoundError`` for an unknown number.
     """
-    if request.all == bool(request.job_ids):
+    if sum(map(bool, (request.all, request.job_ids, request.pool))) != 1:
         raise InvalidInputError(
-            "Give either job ids or `all`.", hint="`stix jobs cancel 1 2`, or `stix jobs cancel -a`."
+            "Give either job ids, `pool` or `all`.", hint="`stix jobs cancel 1 2`, or `stix jobs cancel -a`."
         )
     numbers = sorted(set(request.job_ids))
     jobs = [get_job(world, who.workspace, number) for number in numbers]
     if request.all:
         jobs = [job for job in _live(world, who.workspace) if job.user == who.user]
+    if request.pool:
+        jobs = [job for job in _live(world, who.workspace) if job.pool == request.pool]
     found = []
     for job in jobs:
-        if job.status.terminal:
-            continue
-
-        def change(current: ManagedJob) -> ManagedJob | None:
-            if current.status.terminal:
-                return None
-            return current.changed(cancel_requested=True, cancel_grace=request.grace_seconds)
-
-        asked = update(world, ManagedJob, managed_job_key(job.workspace, job.id), change)
-        if asked is not None and not asked.status.terminal:
-            nudge(world, job.workspace, job.owner)
+        asked = ask_to_end(world, job.workspace, job.id, grace=request.grace_seconds)
+        if asked is not None:
             found.append(asked)
     return found
 

@@ -19,6 +19,7 @@ from stix.application.lifetimes import cluster_ending
 from stix.application.lost_machines import look_at_boot
 from stix.application.nudge_job import nudge
 from stix.application.nudge_pool import nudge_pool
+from stix.application.nudge_pool import nudge_pool
 from stix.application.operations import finish, note
 from stix.application.places import SYSTEM
 from stix.application.race import end_rivals
@@ -41,6 +42,7 @@ from stix.model.job import Job
 from stix.model.ledger import LedgerEntry
 from stix.model.managed_job import ManagedJob
 from stix.model.operation import Operation
+from stix.model.pool import JobPool
 from stix.model.pool import JobPool
 from stix.model.service_state import Service
 from stix.model.status import ClusterStatus, IntentStatus, JobStatus, NodeStatus, OperationStatus, Wanted
@@ -268,6 +270,10 @@ def _pool(world: World, item: Item, now: float) -> None:
     nudge_pool(world, item.key.workspace, load(JobPool, item).name)
 
 
+def _pool(world: World, item: Item, now: float) -> None:
+    nudge_pool(world, item.key.workspace, load(JobPool, item).name)
+
+
 def _gateways(world: World, item: Item, now: float) -> None:
     keep_gateways(world, item.key.workspace)
 
@@ -278,6 +284,7 @@ KINDS: dict[str, Callable[[World, Item, float], None]] = {
     Job.kind: _job,
     Operation.kind: _operation,
     ManagedJob.kind: _managed_job,
+    JobPool.kind: _pool,
     JobPool.kind: _pool,
     Service.kind: _service,
     GatewayFleet.kind: _gateways,

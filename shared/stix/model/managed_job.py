@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from stix.model.pool import Needs
 from stix.model.record import Record
 from stix.model.status import ManagedJobStatus
 
@@ -18,12 +19,13 @@ class _Part(BaseModel):
 
 class Leaving(_Part):
     """A cluster that the job has moved on from. It is taken down once its job has ended and its log is whole,
-    and at ``until`` in any case."""
+    and at ``until`` in any case; ``kept``: not at all, it is a worker of a pool."""
 
     cluster_id: str
     cluster_job: int
     until: float
     reason: str
+    kept: bool = False
 
 
 class Costing(_Part):
@@ -71,6 +73,8 @@ class JobTask(_Part):
     checkpoint_seconds: float = 300.0
     max_restarts: int = 0
     restart_codes: tuple[int, ...] = ()
+    needs: Needs | None = None
+    priority: int = 0
     primary: bool = True
     delay: float = 0.0
     max_cost: float | None = None
@@ -114,6 +118,8 @@ class ManagedJob(Record):
     each other. ``max_cost``: USD for all tasks together, with ``costing`` what is not settled of it;
     ``stopped``: why the job is ended though nobody cancelled it."""
 
+    # Of a job in a pool: ``pool`` names it, ``rank`` is its place among the ``num_jobs`` that were submitted
+    # at once, of which the first has ``made`` so many.
     kind: ClassVar[str] = "managed_job"
 
     id: int
@@ -129,6 +135,10 @@ class ManagedJob(Record):
     deadline_at: float | None = None
     cancel_requested: bool = False
     cancel_grace: float = 30.0
+    pool: str = ""
+    rank: int = 0
+    num_jobs: int = 1
+    made: int = 1
     group: str = ""
     connected: bool = False
     max_cost: float | None = None

@@ -67,6 +67,11 @@ class PoolWorker(_Part):
     gpus: float = 0.0
     gpu_name: str = ""
 
+    @property
+    def cluster_job(self) -> int:
+        """The number of its setup."""
+        return 1
+
 
 class Decided(_Part):
     """Something the pool did, for people."""
@@ -81,10 +86,13 @@ class JobPool(Record):
     Wanted: between ``least`` and ``most`` workers, one for each ``threshold`` jobs that wait; ``mode`` is how
     workers of older templates give way. ``leaving``: it is to end, with ``drain`` after its jobs have.
 
+    ``stale_secrets`` are those of earlier templates, to be deleted.
+
     Memory: ``target``, ``above_since`` and ``wanted`` are those of ``stix.autoscaling``; ``launched`` counts
-    workers; ``troubles`` are workers in a row that did not become ready, ``not_before`` is when the next one
-    may be launched; ``lost_at`` is when machines were last lost in each place. ``past``: the last workers
-    that are gone.
+    workers; ``troubles`` are workers in a row that did not become ready, ``refusals`` those for which no
+    place was found, ``not_before`` is when the next one may be launched; ``lost_at`` is when machines were
+    last lost in each place, ``last_lost`` the newest. ``past``: the last workers that are gone. ``waiting``
+    and ``running`` are the jobs that the last step saw.
 
     Steps: ``asked``: a run is on its way that has not looked yet; ``suspects`` are workers that something
     happened to; ``steps`` tells whether somebody else decided; ``failures`` are steps in a row that went
@@ -109,7 +117,8 @@ class JobPool(Record):
     mode: str = "rolling"
     leaving: bool = False
     drain: bool = False
-    templates: tuple[PoolTemplate, ...]
+    template: PoolTemplate
+    stale_secrets: tuple[str, ...] = ()
 
     workers: tuple[PoolWorker, ...] = ()
     past: tuple[PoolWorker, ...] = ()
@@ -118,6 +127,7 @@ class JobPool(Record):
     above_since: float | None = None
     wanted: tuple[tuple[float, int], ...] = ()
     troubles: int = 0
+    refusals: int = 0
     not_before: float = 0.0
     last_lost: str = ""
     lost_at: dict[str, float] = {}
@@ -130,9 +140,17 @@ class JobPool(Record):
     failures: int = 0
 
     @property
-    def template(self) -> PoolTemplate:
-        """The newest: what new workers are made from."""
-        return self.templates[-1]
+    def ended(self) -> bool:
+        return self.status is PoolStatus.TERMINATED
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no jobs any more, not even those that it has."""
+        return self.ended or (self.leaving and not self.drain)
+
+    def owner(self, worker: int) -> str:
+        """How a worker's cluster and its setup name what they belong to."""
+        return f"pool/{self.name}/{worker}"
 
 
 class PoolSeat(Record):
@@ -159,4 +177,3 @@ class PoolSeat(Record):
     taken: bool = False
     ending: bool = False
     avoid: int = 0
-    reason: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from stix.sdk.responses import Progress
 
@@ -19,6 +19,7 @@ __all__ = [
 class ManagedJobAccepted(TypedDict):
     job_id: int
     name: str
+    num_jobs: NotRequired[int]
 
 
 class ManagedJobTask(TypedDict):
@@ -57,6 +58,9 @@ class ManagedJob(TypedDict):
     deadline_at: float | None
     max_cost: float | None
     recoveries: int
+    pool: str
+    rank: int
+    num_jobs: int
     version: int
     tasks: list[ManagedJobTask]
 

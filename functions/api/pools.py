@@ -1,0 +1,70 @@
+"""Routes of pools of workers for managed jobs."""
+
+from __future__ import annotations
+
+from stix.api import v1_pools
+from stix.application.apply_pool import apply_pool, take_pool_down
+from stix.application.jobs import job_topic
+from stix.application.logs import log_page
+from stix.application.pool_views import list_pools, pool_of_path, pool_view, setup_of_worker
+from stix.application.views import job_view
+from stix.runtime.bootstrap import bootstrap
+from stix.runtime.http import (
+    HttpFunction,
+    Response,
+    answer,
+    idempotency_key,
+    park,
+    query_flag,
+    query_number,
+    read_request,
+    user_of,
+)
+
+__all__ = ["add_routes"]
+
+
+def add_routes(app: HttpFunction) -> None:
+    """Add ``/v1/pools...``."""
+
+    @app.get("/v1/pools")
+    def show_all() -> Response:
+        after = app.request.query.get("after") or None
+        return answer(list_pools(bootstrap(), user_of(app).workspace, after=after))
+
+    @app.put("/v1/pools/<name>")
+    def apply(name: str) -> Response:
+        request = read_request(app, v1_pools.PoolApplyRequest)
+        return answer(apply_pool(bootstrap(), user_of(app), name, request, idempotency_key(app)), 202)
+
+    @app.get("/v1/pools/<name>")
+    def show(name: str) -> Response:
+        world = bootstrap()
+        return answer(pool_view(world, pool_of_path(world, user_of(app).workspace, name)))
+
+    @app.post("/v1/pools/<name>/down")
+    def down(name: str) -> Response:
+        request = read_request(app, v1_pools.PoolDownRequest)
+        key = idempotency_key(app)
+        return answer(take_pool_down(bootstrap(), user_of(app), name, drain=request.drain, key=key), 202)
+
+    @app.get("/v1/pools/<name>/workers/<worker>/logs")
+    def show_logs(name: str, worker: str) -> Response:
+        world = bootstrap()
+        query = app.request.query
+        pool = pool_of_path(world, user_of(app).workspace, name)
+        cluster, job = setup_of_worker(world, pool, worker)
+        rank = query_number(app, "rank", -1, most=job.num_nodes - 1) if query.get("rank") else None
+        page, news = log_page(
+            world,
+            cluster,
+            job,
+            cursor=query.get("cursor") or "",
+            follow=query_flag(app, "follow"),
+            rank=rank,
+        )
+        body = {"job": job_view(job), **page}
+        wait = query_number(app, "wait", 0, most=20)
+        if wait and not news:
+            return park(body, job_topic(cluster.id, job.id), wait)
+        return answer(body)
