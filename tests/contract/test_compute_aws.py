@@ -250,3 +250,18 @@ def test_quotas_are_those_of_instances_when_asked(world: World, compute: AwsComp
     }
     for instance_type, family in (("p5.48xlarge", "P"), ("g6.xlarge", "G and VT"), ("m7i.large", "Standard")):
         assert FACTS.quota_family(world.request("a", instance_type=instance_type).offer) == family
+
+
+@pytest.mark.parametrize("how", ["stopped", "terminated", "preempted"])
+def test_machine_tells_when_it_ended(world: World, compute: AwsCompute, how: str) -> None:
+    world.server.now = lambda: 1_800_000_000.7
+    [machine] = compute.create(world.request("when", 1))
+    assert compute.describe(world.place, [machine])[0].ended_at == 0.0
+    world.server.settle()
+    if how == "preempted":
+        world.server.preempt(machine)
+    else:
+        (compute.stop if how == "stopped" else compute.terminate)(world.place, [machine])
+    world.server.now = lambda: 1_800_000_100.0
+    world.server.settle()
+    assert compute.describe(world.place, [machine])[0].ended_at == 1_800_000_000.0

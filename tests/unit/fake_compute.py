@@ -31,6 +31,7 @@ class FakeMachine:
     target: MachineState
     arrives_at: float
     reason: str = ""
+    ended_at: float = 0.0
 
 
 class FakeCompute:
@@ -123,11 +124,13 @@ class FakeCompute:
     def state(self, machine_id: str) -> MachineState:
         return self._seen(machine_id).state
 
-    def become(self, machine_id: str, state: MachineState, reason: str = "") -> None:
-        """Something outside the control plane changed a machine."""
+    def become(
+        self, machine_id: str, state: MachineState, reason: str = "", *, ended_at: float = 0.0
+    ) -> None:
+        """Something outside the control plane changed a machine; ``ended_at``: where this cloud says when."""
         machine = self.machines[machine_id]
         machine.state = machine.target = state
-        machine.reason = reason
+        machine.reason, machine.ended_at = reason, ended_at
 
     def _move(self, machine_ids: Sequence[str], through: MachineState, target: MachineState) -> None:
         for machine_id in machine_ids:
@@ -144,4 +147,10 @@ class FakeCompute:
             return Machine(machine_id, MachineState.TERMINATED, {})
         if machine.arrives_at <= self._clock.now():
             machine.state = machine.target
-        return Machine(machine_id, machine.state, dict(machine.tags), reason=machine.reason)
+        return Machine(
+            machine_id,
+            machine.state,
+            dict(machine.tags),
+            reason=machine.reason,
+            ended_at=machine.ended_at,
+        )

@@ -84,6 +84,51 @@ def test_entry_ends_when_the_provider_took_all_machines(plane):
     assert entry.ended_at is not None
 
 
+def test_entry_goes_on_with_the_machines_that_are_left_when_some_were_lost(plane):
+    cluster = plane.bring_up(task={"num_nodes": 3})
+    first, *_ = plane.compute.machines
+    plane.pass_time(600)
+    plane.compute.become(first, MachineState.TERMINATED, "preempted")
+    plane.pass_time(700)
+    settle(plane.world, WORKSPACE, cluster.id)
+    settle(plane.world, WORKSPACE, cluster.id)
+    whole, rest = sorted(entries(plane), key=lambda one: one.period)
+    assert (whole.count, whole.ended_at, rest.count, rest.ended_at) == (3, rest.started_at, 2, None)
+    assert whole.ended_at - whole.started_at == 1300
+    plane.pass_time(100)
+    want.take_down(plane.world, ANN, "train", purge=False, key=None)
+    end(plane, cluster)
+    assert cluster_cost(plane.world, cluster) == pytest.approx((3 * 1300 + 2 * 100) / 3600)
+
+
+def test_entry_ends_when_the_provider_says_that_its_machines_did(plane):
+    cluster = plane.bring_up(task={"num_nodes": 2})
+    one, other = plane.compute.machines
+    plane.pass_time(600)
+    plane.compute.become(one, MachineState.TERMINATED, "preempted", ended_at=plane.clock.now() - 60)
+    plane.pass_time(700)
+    settle(plane.world, WORKSPACE, cluster.id)
+    whole, rest = sorted(entries(plane), key=lambda one: one.period)
+    assert whole.ended_at - whole.started_at == 540
+    assert (rest.started_at, rest.count) == (whole.ended_at, 1)
+    plane.compute.become(other, MachineState.TERMINATED, "preempted", ended_at=plane.clock.now() - 30)
+    want.take_down(plane.world, ANN, "train", purge=False, key=None)
+    end(plane, cluster)
+    rest = max(entries(plane), key=lambda one: one.period)
+    assert rest.ended_at - rest.started_at == 1300 - 540 - 30
+
+
+def test_stopped_machines_that_start_again_are_counted_when_others_were_lost(plane):
+    cluster = plane.bring_up(task={"num_nodes": 2})
+    first, _ = plane.compute.machines
+    plane.compute.become(first, MachineState.TERMINATED, "preempted")
+    want.stop_cluster(plane.world, ANN, "train", key=None)
+    end(plane, cluster)
+    want.start_cluster(plane.world, ANN, "train", None, key=None)
+    settle(plane.world, WORKSPACE, cluster.id)
+    assert [one.count for one in sorted(entries(plane), key=lambda one: one.period)] == [2, 1]
+
+
 def test_open_entry_is_settled_by_the_sweep_when_its_creation_is_over(plane, monkeypatch):
     cluster = plane.bring_up()
     monkeypatch.setattr("stix.application.end_machines.settle_entry", lambda *a, **k: None)

@@ -49,6 +49,7 @@ def test_calls_carry_the_token_and_reads_carry_no_idempotency_key(api: ScriptedA
         httpx.RemoteProtocolError("cut"),
         httpx.Response(502),
         error(503, "unavailable", "busy"),
+        httpx.Response(500, json={"message": "Internal Server Error"}),
         httpx.Response(429),
     ],
 )
@@ -152,7 +153,7 @@ def test_server_error_arrives_whole_when_it_is_ours(api: ScriptedApi, client: Cl
 def test_gateway_error_gets_our_words_when_it_has_none(
     api: ScriptedApi, client: Client, status: int, code: str
 ) -> None:
-    api.scripted["GET", "/v1/check"] = [httpx.Response(status, json={"message": "x"})]
+    api.scripted["GET", "/v1/check"] = [httpx.Response(status, json={"message": "x"})] * 100
     with pytest.raises(SdkError) as caught:
         client.check()
     assert caught.value.code == code

@@ -87,14 +87,16 @@ def end_intent(world: World, intent: Intent, reason: str) -> None:
     left = _remaining(machines)
     if left:
         provider.terminate(place, [machine.id for machine in left])
-        left = _remaining(provider.describe(place, [machine.id for machine in left]))
+        before = [machine for machine in machines if machine not in left]
+        machines = [*before, *provider.describe(place, [machine.id for machine in left])]
+        left = _remaining(machines)
     if left:
         states = ", ".join(f"{machine.id} is {machine.state}" for machine in left[:3])
         raise NotYetTerminatedError(f"Not gone yet: {states}.")
     if isinstance(provider, HoldsMore):
         provider.release(place, intent.token)
     if intent.machine_ids:
-        settle_entry(world, intent, reason, never_ran=intent.never_ran)
+        settle_entry(world, intent, reason, machines=machines, never_ran=intent.never_ran)
     world.secrets.delete(join_reference(intent))
     keep_until = world.clock.now() + world.limits.retention_seconds
     ended = intent.changed(status=IntentStatus.ENDED, reason=reason, due_at=None, expires_at=keep_until)

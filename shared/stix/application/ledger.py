@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from stix.application.records import child_records, get_cluster, load, save
+from stix.application.records import child_records, get_cluster, load, put, save
 from stix.application.world import World
 from stix.model.cluster import Cluster, Intent
 from stix.model.errors import NotFoundError
 from stix.model.ledger import LedgerEntry
+from stix.ports.compute import Machine, MachineState
 from stix.ports.state_store import VersionConflictError
 
 __all__ = [
     "CHECK_SECONDS",
     "cluster_cost",
     "entries_since",
+    "lessen_entry",
     "open_entry",
     "reopen_entry",
     "running_rate",
@@ -24,25 +26,55 @@ __all__ = [
 CHECK_SECONDS = 86400.0
 """How often the sweep looks whether an open entry's machines still run."""
 _KEEP_SECONDS = 400 * 86400.0
+_RUNS = (MachineState.PENDING, MachineState.RUNNING)
 
 
 def open_entry(world: World, cluster: Cluster, intent: Intent) -> None:
     """The machines of ``intent`` were accepted. Idempotent; an entry that was settled stays so."""
     if not _entries(world, intent):
-        _write(world, cluster, intent, period=1, started_at=intent.accepted_at or world.clock.now())
+        started_at = intent.accepted_at or world.clock.now()
+        _write(world, _entry(world, cluster, intent, 1, started_at, intent.count))
 
 
-def reopen_entry(world: World, cluster: Cluster, intent: Intent) -> None:
-    """Its stopped machines were started again. Idempotent."""
+def reopen_entry(world: World, cluster: Cluster, intent: Intent, count: int) -> None:
+    """So many stopped machines of it were started again. Idempotent."""
     entries = _entries(world, intent)
     if not entries or entries[-1].ended_at is not None:
-        _write(world, cluster, intent, period=len(entries) + 1, started_at=world.clock.now())
+        entry = _entry(world, cluster, intent, len(entries) + 1, world.clock.now(), count)
+        _write(world, entry)
 
 
-def settle_entry(world: World, intent: Intent, reason: str, *, never_ran: bool = False) -> None:
+def lessen_entry(
+    world: World, cluster: Cluster, intent: Intent, machines: Sequence[Machine], reason: str
+) -> None:
+    """Some of its machines do not run any more, on the provider's word: an entry of the others goes on where
+    that of all of them ends. Idempotent."""
+    entries = _entries(world, intent)
+    lost = [one for one in machines if one.state not in _RUNS]
+    count = len(machines) - len(lost)
+    if not entries or entries[-1].ended_at is not None or entries[-1].count <= count:
+        return
+    ended_at = _ended_at(world, entries[-1], lost)
+    ended = entries[-1].changed(ended_at=ended_at, reason=reason[:200], due_at=None)
+    rest = _entry(world, cluster, intent, len(entries) + 1, ended_at, count)
+    try:
+        world.store.transact([put(ended), put(rest)])
+    except VersionConflictError:
+        return  # another run wrote it just now
+
+
+def settle_entry(
+    world: World,
+    intent: Intent,
+    reason: str,
+    *,
+    machines: Iterable[Machine] = (),
+    never_ran: bool = False,
+) -> None:
     """Its machines do not run any more, on the provider's word; or they never did.
 
-    Idempotent. Machines whose creation was never recorded are entered first, since the intent was written.
+    ``machines``: as the provider sees them, which may say since when. Idempotent. Machines whose creation was
+    never recorded are entered first, since the intent was written.
     """
     entries = _entries(world, intent)
     if not entries:
@@ -50,11 +82,12 @@ def settle_entry(world: World, intent: Intent, reason: str, *, never_ran: bool =
             cluster = get_cluster(world, intent.workspace, intent.cluster_id)
         except NotFoundError:
             return
-        entries = [_write(world, cluster, intent, period=1, started_at=intent.created_at)]
+        entry = _entry(world, cluster, intent, 1, intent.created_at, intent.count)
+        entries = [_write(world, entry)]
     last = entries[-1]
     if last.ended_at is not None:
         return
-    ended_at = last.started_at if never_ran else max(last.started_at, world.clock.now())
+    ended_at = last.started_at if never_ran else _ended_at(world, last, machines)
     try:
         save(world, last.changed(ended_at=ended_at, reason=reason[:200], due_at=None))
     except VersionConflictError:
@@ -97,8 +130,17 @@ def _entries(world: World, intent: Intent) -> list[LedgerEntry]:
     return sorted((one for one in entries if one.token == intent.token), key=lambda one: one.period)
 
 
-def _write(world: World, cluster: Cluster, intent: Intent, *, period: int, started_at: float) -> LedgerEntry:
-    entry = LedgerEntry(
+def _ended_at(world: World, entry: LedgerEntry, machines: Iterable[Machine]) -> float:
+    """When the last of them ended, by their provider; now, where it does not say of each."""
+    told = [one.ended_at for one in machines]
+    now = world.clock.now()
+    return max(entry.started_at, min(now, max(told)) if told and all(told) else now)
+
+
+def _entry(
+    world: World, cluster: Cluster, intent: Intent, period: int, started_at: float, count: int
+) -> LedgerEntry:
+    return LedgerEntry(
         workspace=cluster.workspace,
         cluster_id=cluster.id,
         cluster_name=cluster.name,
@@ -107,7 +149,7 @@ def _write(world: World, cluster: Cluster, intent: Intent, *, period: int, start
         token=intent.token,
         period=period,
         offer=intent.offer,
-        count=intent.count,
+        count=count,
         price=intent.offer.price,
         price_as_of=intent.offer.price_as_of,
         source="catalog" if intent.offer.price else "free",
@@ -115,6 +157,9 @@ def _write(world: World, cluster: Cluster, intent: Intent, *, period: int, start
         due_at=world.clock.now() + CHECK_SECONDS,
         expires_at=started_at + _KEEP_SECONDS,
     )
+
+
+def _write(world: World, entry: LedgerEntry) -> LedgerEntry:
     try:
         return save(world, entry)
     except VersionConflictError:

@@ -8,7 +8,7 @@ from stix.application.attempts import is_launching, refuse_attempt
 from stix.application.end_machines import end_intent, machines_of, open_intents
 from stix.application.jobs import end_job
 from stix.application.join_nodes import fail_waiting
-from stix.application.ledger import settle_entry
+from stix.application.ledger import lessen_entry, settle_entry
 from stix.application.nudge_job import nudge
 from stix.application.offering_health import record_failure
 from stix.application.operations import find_operation, finish
@@ -136,12 +136,14 @@ def record_health(world: World, cluster: Cluster, machines: list[Machine]) -> No
 
 
 def _settle_lost(world: World, cluster: Cluster, machines: list[Machine]) -> None:
-    """A gang of which nothing runs any more costs nothing from here on."""
-    state = {machine.id: machine.state for machine in machines}
+    """What does not run any more costs nothing from here on."""
     for intent in open_intents(world, cluster):
-        states = {state.get(machine_id) for machine_id in intent.machine_ids}
+        own = [machine for machine in machines if machine.id in intent.machine_ids]
+        states = {machine.state for machine in own}
         if states and states <= {*_GONE, MachineState.STOPPED}:
-            settle_entry(world, intent, "its provider ended it")
+            settle_entry(world, intent, "its provider ended it", machines=own)
+        else:
+            lessen_entry(world, cluster, intent, own, "its provider ended some of it")
 
 
 def _mark_silent(world: World, cluster: Cluster) -> None:

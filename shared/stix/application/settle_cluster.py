@@ -194,7 +194,8 @@ def _confirm_stopped(world: World, cluster: Cluster) -> None:
         raise NotYetTerminatedError(f"{left[0].id} is {left[0].state}.")
     _record_machines(world, cluster, machines)
     for intent in open_intents(world, cluster):
-        settle_entry(world, intent, "stopped")
+        own = [machine for machine in machines if machine.id in intent.machine_ids]
+        settle_entry(world, intent, "stopped", machines=own)
     for job in unfinished(child_records(world, Job, cluster.workspace, cluster.id)):
         if job.status is not JobStatus.INIT:
             end_job(world, job, JobStatus.CANCELLED, "the cluster was stopped")
@@ -226,7 +227,7 @@ def _revive(world: World, cluster: Cluster) -> None:
             # Their nodes are down from here on, also where they had not been seen to stop.
             _record_machines(world, cluster, there)
             provider.start(place, stopped)
-            reopen_entry(world, cluster, intent)
+            reopen_entry(world, cluster, intent, len(stopped))
             there = provider.describe(place, [machine.id for machine in there])
             note(world, cluster.workspace, cluster.operation_id, f"Started {len(stopped)} stopped machines.")
         machines.extend(there)

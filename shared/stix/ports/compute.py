@@ -117,6 +117,7 @@ class Machine:
     ``id`` is what the machine itself can find out and joins with. ``address`` is the private one,
     ``public_address`` empty where it has none. ``preempted``: the provider took it, or is about to.
     ``refusal``: the creation was accepted first, and refused since (``CloudFacts.refuses_late``).
+    ``ended_at``: since when it does not run, where its provider says so, else 0.
     """
 
     id: str
@@ -128,6 +129,7 @@ class Machine:
     zone: str = ""
     preempted: bool = False
     refusal: Refusal | None = None
+    ended_at: float = 0.0
 
 
 class Compute(Protocol):

@@ -14,7 +14,7 @@ from stix import __version__
 from stix.sdk import responses as shape
 from stix.sdk.endpoint import Endpoint, is_loopback
 from stix.sdk.errors import IncompatibleError
-from stix.sdk.failures import answer_error, transport_error
+from stix.sdk.failures import answer_error, transport_error, was_cut_off
 from stix.sdk.managed_jobs import ManagedJobCalls
 from stix.sdk.objects import ObjectTransfer
 from stix.sdk.retrying import FIRST_CONTACT_PATIENCE, HOLD_PATIENCE, RETRIED_STATUS, Backoff, Pace
@@ -261,7 +261,8 @@ class Client(ManagedJobCalls):
                 continue
             self._answered = True
             self._found_again = False
-            if answer.status_code in RETRIED_STATUS and backoff.wait(answer.headers.get("Retry-After")):
+            again = answer.status_code in RETRIED_STATUS or was_cut_off(answer.status_code, answer.content)
+            if again and backoff.wait(answer.headers.get("Retry-After")):
                 continue
             return self._read(answer)
 

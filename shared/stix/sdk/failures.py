@@ -11,7 +11,7 @@ import httpx
 from stix.sdk.endpoint import Endpoint
 from stix.sdk.errors import IncompatibleError, SdkError, UnreachableError
 
-__all__ = ["answer_error", "transport_error"]
+__all__ = ["answer_error", "transport_error", "was_cut_off"]
 
 
 def transport_error(exc: httpx.HTTPError, endpoint: Endpoint, *, answered: bool) -> tuple[SdkError, bool]:
@@ -48,14 +48,26 @@ def _start_hint(endpoint: Endpoint) -> str:
             return "Check the address."
 
 
-def answer_error(status: int, content: bytes, endpoint: Endpoint) -> SdkError:
-    """The server's own words where it sent them, ours where a gateway answered in its place."""
+def was_cut_off(status: int, content: bytes) -> bool:
+    """Whether a gateway answered for a function that ended without an answer of its own: nobody knows how far
+    it came, and a request with an idempotency key may be sent again."""
+    return status == 500 and _own_words(content) is None
+
+
+def _own_words(content: bytes) -> dict[str, Any] | None:
+    """The error as the server itself says it; None where somebody else answered."""
     try:
         document: Any = json.loads(content)
     except ValueError:
-        document = None
+        return None
     body = document.get("error") if isinstance(document, dict) else None
-    if isinstance(body, dict) and "code" in body:
+    return body if isinstance(body, dict) and "code" in body else None
+
+
+def answer_error(status: int, content: bytes, endpoint: Endpoint) -> SdkError:
+    """The server's own words where it sent them, ours where a gateway answered in its place."""
+    body = _own_words(content)
+    if body is not None:
         hint = str(body.get("hint") or "")
         if status == 401 and not hint:
             hint = _token_hint(endpoint)

@@ -86,6 +86,9 @@ class AwsServer:
         self.notices: dict[str, float] = {}
         self.machines: dict[str, Host] = {}
         self.page_size: int | None = None
+        self.now: Callable[[], float] = time.time
+        self.on_change: Callable[[str, bool], None] = lambda machine_id, runs: None
+        """Told of every machine that begins to run, or ends."""
         self.vcpu_quotas = dict(VCPU_QUOTAS)
         self._hosts, self._environ, self._shell = hosts, environ, shell
         self._fleets: dict[str, _Fleet] = {}
@@ -135,6 +138,8 @@ class AwsServer:
             instance.state_reason.code = code
             instance.state_reason.message = f"{code}: Spot instance termination"
             self._changing.pop(machine_id, None)
+            self._say_when(machine_id, region, "Service initiated")
+            self.on_change(machine_id, False)
 
     def announce_preemption(self, machine_id: str) -> str:
         self.notices[machine_id] = time.time() + 120
@@ -308,6 +313,7 @@ class AwsServer:
         script = base64.b64decode(template["UserData"]).decode()
         for machine_id in ids:
             self._changing[machine_id] = ("pending", "running")
+            self.on_change(machine_id, True)
             if self._hosts is not None:
                 host = Host(
                     self._hosts / machine_id,
@@ -336,15 +342,18 @@ class AwsServer:
             "TerminateInstances": ("shutting-down", "terminated"),
         }[action]
         region = environ["HTTP_AUTHORIZATION"].split("/")[2]
-        for name, machine_id in form.items():
-            if not name.startswith("InstanceId."):
-                continue
+        asked = [machine_id for name, machine_id in form.items() if name.startswith("InstanceId.")]
+        changed = []
+        for machine_id in asked:
             state = self._instance(machine_id, region)._state.name
             shown = self._changing.get(machine_id, (state, ""))[0]
             if action != "TerminateInstances" and shown in ("terminated", "shutting-down"):
                 return error(start, "IncorrectInstanceState", f"{machine_id} is {shown}", 400)
             if action == "StartInstances" and shown not in ("stopped", "pending", "running"):
                 return error(start, "IncorrectInstanceState", f"{machine_id} is {shown}", 400)
+            if shown not in through:
+                self.on_change(machine_id, action == "StartInstances")
+                changed.append(machine_id)
             if shown != through[1]:
                 self._changing[machine_id] = through
             if machine_id in self.machines:
@@ -352,7 +361,19 @@ class AwsServer:
                     self.machines[machine_id].power_on()
                 else:
                     self._power_off(machine_id)
-        return self._pass_on(environ, start, body)
+        before = {one: self._instance(one, region)._reason for one in asked}
+        answer = self._pass_on(environ, start, body)
+        if action != "StartInstances":
+            for machine_id, reason in before.items():
+                self._instance(machine_id, region)._reason = reason
+                if machine_id in changed:
+                    self._say_when(machine_id, region, "User initiated")
+        return answer
+
+    def _say_when(self, machine_id: str, region: str, how: str) -> None:
+        """moto says it by this machine's clock, and anew whenever it is asked."""
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(self.now()))
+        self._instance(machine_id, region)._reason = f"{how} ({moment} GMT)"
 
     def _describe(
         self, environ: dict[str, Any], start: Callable[..., Any], body: bytes, form: dict[str, str]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import calendar
+import re
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -37,6 +40,7 @@ _STATES = {
     "shutting-down": MachineState.TERMINATING,
     "terminated": MachineState.TERMINATED,
 }
+_TRANSITION = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 _PREEMPTED = "Server.SpotInstanceTermination"
 _ALIVE = [state for state in _STATES if state != "terminated"]
 _IMAGE = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{arch}"
@@ -355,6 +359,12 @@ def _why(errors: Sequence[Mapping[str, Any]], got: int, wanted: int) -> StixErro
     return refusal(code, f"{got} of {wanted} machines could be had")
 
 
+def _moment(words: str) -> float:
+    """Of ``User initiated (2026-11-27 07:15:00 GMT)``; 0 where there is none."""
+    found = _TRANSITION.search(words)
+    return float(calendar.timegm(time.strptime(found.group(1), "%Y-%m-%d %H:%M:%S"))) if found else 0.0
+
+
 def _machine(instance: Mapping[str, Any]) -> Machine:
     state = _STATES[instance["State"]["Name"]]
     reason = instance.get("StateReason") or {}
@@ -369,4 +379,5 @@ def _machine(instance: Mapping[str, Any]) -> Machine:
         public_address=str(instance.get("PublicIpAddress") or ""),
         zone=str(instance["Placement"]["AvailabilityZone"]),
         preempted=code == _PREEMPTED,
+        ended_at=_moment(str(instance.get("StateTransitionReason") or "")) if ended else 0.0,
     )
