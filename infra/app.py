@@ -15,6 +15,7 @@ from infra.stacks.control_plane import ControlPlane
 from layers.build import MissingLayerError
 from stix.clouds.registry import PROVIDERS, check_config
 from stix.model.errors import InvalidInputError
+from stix.runtime.gateway_settings import gateways_from
 
 __all__ = ["build", "main", "read_clouds"]
 
@@ -30,8 +31,8 @@ class CloudsError(Exception):
 
 
 def build(app: App, assets: Assets) -> ControlPlane:
-    """The deployment that the app's context asks for: ``deployment``, ``clouds``, perhaps ``alarm_email`` and
-    ``dashboard`` (false leaves it out)."""
+    """The deployment that the app's context asks for: ``deployment``, ``clouds``, perhaps ``alarm_email``,
+    ``dashboard`` (false leaves it out), ``gateway_nodes`` and ``gateway_infra``."""
     deployment = app.node.try_get_context("deployment") or "stix"
     if not _DEPLOYMENT.fullmatch(deployment):
         raise DeploymentNameError(
@@ -42,6 +43,11 @@ def build(app: App, assets: Assets) -> ControlPlane:
     clouds = read_clouds(app.node.try_get_context("clouds"))
     # The command line gives text, cdk.json perhaps a boolean.
     dashboard = str(app.node.try_get_context("dashboard")).lower() != "false"
+    gateways = {
+        "STIX_GATEWAY_NODES": str(app.node.try_get_context("gateway_nodes") or ""),
+        "STIX_GATEWAY_INFRA": str(app.node.try_get_context("gateway_infra") or ""),
+    }
+    gateways_from(gateways, nodes=2, least=1)
     return ControlPlane(
         app,
         "ControlPlane",
@@ -50,6 +56,7 @@ def build(app: App, assets: Assets) -> ControlPlane:
         clouds=clouds,
         alarm_email=email,
         dashboard=dashboard,
+        gateways={name: value for name, value in gateways.items() if value},
     )
 
 

@@ -54,8 +54,10 @@ class ControlPlane(Stack):
         clouds: Mapping[str, Mapping[str, Any]],
         alarm_email: str | None = None,
         dashboard: bool = True,
+        gateways: Mapping[str, str] | None = None,
     ) -> None:
-        """``clouds``: the settings of each cloud that is to be used, by its name."""
+        """``clouds``: the settings of each cloud that is to be used, by its name. ``gateways``: variables
+        that say how many gateways services have, and where."""
         super().__init__(
             scope,
             id,
@@ -64,6 +66,7 @@ class ControlPlane(Stack):
         )
         Tags.of(self).add("stix-deployment", deployment)
         self._deployment = deployment
+        self._gateways = dict(gateways or {})
         self._assets = assets
         self._table = StateTable(self, "State")
         self._objects = ObjectsBucket(self, "Objects")
@@ -177,7 +180,7 @@ class ControlPlane(Stack):
 
         # Who decides about machines knows which clouds there are; who makes them calls the clouds' functions.
         for function in (api, agent, optimize, provision, monitor, recover):
-            function.set(STIX_CLOUDS=self._clouds.names)
+            function.set(STIX_CLOUDS=self._clouds.names, **self._gateways)
         for function in (optimize, provision, monitor, recover):
             self._clouds.grant_call(function)
 
@@ -190,7 +193,8 @@ class ControlPlane(Stack):
         api.set(STIX_WAKE_URL=self._wake.url)
 
         # A node's last report ends its job: the job's secrets go with it, and autostop may end the cluster.
-        self._use_state(agent)
+        # A gateway's agent is told which services there are.
+        self._use_state(agent, LIST_INDEX)
         # A new checkpoint makes parts of the one before it needless.
         self._use_objects(agent, "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
         self._use_secrets(agent, "s3:GetObject", "s3:DeleteObject")
@@ -214,6 +218,8 @@ class ControlPlane(Stack):
         # A job whose cluster is gone is ended by the sweep, and its secrets with it.
         self._use_state(monitor, DUE_INDEX, LIST_INDEX)
         self._use_secrets(monitor, "s3:DeleteObject")
+        # A gateway that was lost is launched anew, with the document of what its machine sets up.
+        self._use_objects(monitor, "s3:PutObject")
         self._start(monitor, *machines)
         # It ends a run's wait for nodes whose machines will never boot.
         self._answer(monitor, machines)

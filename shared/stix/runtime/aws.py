@@ -18,6 +18,7 @@ from stix.clouds.registry import PROVIDERS, facts
 from stix.ports.cloud_facts import CloudProblem
 from stix.runtime.agent_archive import archive_hash
 from stix.runtime.current_catalog import published_catalog
+from stix.runtime.gateway_settings import gateways_from
 from stix.runtime.settings import AwsSettings
 
 __all__ = ["build_world"]
@@ -64,4 +65,5 @@ def build_world() -> World:
         },
         agent_hash=lambda: archive_hash(objects),
         sockets=sockets,
+        gateways=gateways_from(os.environ, nodes=2, least=1),
     )

@@ -18,20 +18,21 @@ def gateways_from(
     environ: Mapping[str, str],
     *,
     nodes: int,
+    least: int = 0,
     missing: Callable[[], str] = lambda: "",
     usable_port: Callable[[int], bool] = lambda port: True,
 ) -> Gateways:
-    """Through ``STIX_GATEWAY_NODES`` machines (``nodes`` where it is not set) in ``STIX_GATEWAY_INFRA``, or
-    for 0 through a process beside the control plane, for which ``missing`` says what this machine lacks, and
-    ``usable_port`` which of its ports are free.
+    """Through ``STIX_GATEWAY_NODES`` machines (``nodes`` where it is not set, at least ``least``) in
+    ``STIX_GATEWAY_INFRA``, or for 0 through a process beside the control plane, for which ``missing`` says
+    what this machine lacks, and ``usable_port`` which of its ports are free.
 
     Raises ``InvalidInputError``.
     """
     given = environ.get(_NODES, "").strip() or str(nodes)
-    if not (given.isascii() and given.isdigit() and int(given) <= _MOST):
+    if not (given.isascii() and given.isdigit() and least <= int(given) <= _MOST):
         raise InvalidInputError(
             f"{_NODES} is {given!r}, which is not a number of gateways.",
-            hint=f"Set it to a number from 0 to {_MOST}, or unset it.",
+            hint=f"Set it to a number from {least} to {_MOST}, or unset it.",
             details={"field": _NODES, "value": given},
         )
     infra = environ.get(_INFRA, "").strip()
