@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from dataclasses import replace
 
 import pytest
 
 from stix.adapters.sqlite import SqliteStateStore
-from stix.application import want
+from stix.application import join_nodes, want
 from stix.application.machine_tags import DELETE_AT, machine_tags, read_tags
 from stix.application.rebuild import guard_view, start_rebuild
 from stix.application.settle_cluster import confirm, settle
@@ -100,6 +101,38 @@ def test_cluster_comes_back_whole_when_it_was_found_by_a_rebuild(plane, backup):
         plane.join(found, rank, token=gang.join_token)
     assert plane.hand_over(found) == "UP"
     assert plane.cluster("new").status is ClusterStatus.UP
+
+
+def rejoin(plane, machine, had):
+    """The rank of a machine of the last gang, whose agent says which one it had."""
+    gang = plane.compute.requests[-1]
+    request = {"machine_id": plane.compute.gangs[gang.token][machine], "rank": had}
+    return join_nodes.join(plane.world, gang.join_token, request)["rank"]
+
+
+@pytest.mark.parametrize("ranks", list(itertools.permutations(range(3))))
+def test_agents_keep_their_ranks_when_their_cluster_was_found_by_a_rebuild(plane, backup, ranks):
+    """Of each machine the rank that it had, whichever a rebuild takes it for and whoever joins first."""
+    plane.bring_up("new", task={"num_nodes": 3})
+    gang = plane.compute.requests[-1]
+    backup()
+    run_rebuild(plane)
+    found = plane.cluster("new")
+    machine_ids = plane.compute.gangs[gang.token]
+    for machine, rank in enumerate(ranks):
+        for _ in range(2):
+            assert rejoin(plane, machine, rank) == rank
+    in_order = [machine_ids[ranks.index(rank)] for rank in range(3)]
+    assert [node.machine_id for node in plane.nodes(found)] == in_order
+    assert list(plane.intents(found)[0].machine_ids) == in_order
+
+
+def test_machine_takes_the_rank_it_is_given_when_the_one_it_had_is_taken_or_none(plane, backup):
+    plane.bring_up("new", task={"num_nodes": 2})
+    backup()
+    run_rebuild(plane)
+    assert plane.join(plane.cluster("new"), 0)["rank"] == 0
+    assert [rejoin(plane, 1, had) for had in (0, 2, -1)] == [1, 1, 1]
 
 
 def test_rebuilt_cluster_can_be_taken_down(plane, backup):

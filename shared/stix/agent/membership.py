@@ -113,7 +113,10 @@ class Membership:
                 raise StoppedError
 
     def _request(self) -> Json:
+        # A control plane that was made again from its machines does not know who had which rank.
+        known = {"rank": self.identity["rank"]} if self.identity else {}
         return {
+            **known,
             "machine_id": self._config.machine_id,
             "facts": self._facts(),
             "address": self._config.address,

@@ -14,9 +14,10 @@ class Message(BaseModel):
 
 
 class Join(Message):
-    """``machine_id`` is the provider's name of the machine."""
+    """``machine_id`` is the provider's name of the machine, ``rank`` the one it had where it joins again."""
 
     machine_id: str
+    rank: int | None = None
     address: str = ""
     peer_port: int = 0
     facts: dict[str, Any] | None = None

@@ -28,6 +28,7 @@ from stix.model.cluster import Cluster, Heartbeat, Intent, Node
 from stix.model.errors import ConflictError, NotFoundError, StixError, UnauthorizedError
 from stix.model.job import Job
 from stix.model.status import ClusterStatus, IntentStatus, JobStatus, NodeStatus, OperationStatus, Wanted
+from stix.ports.state_store import VersionConflictError
 from stix.ports.surroundings import Event
 from stix.ports.workflows import TaskTokenError
 
@@ -80,6 +81,8 @@ def join(world: World, token: str, request: dict[str, Any]) -> dict[str, Any]:
     if machine_id not in intent.machine_ids:
         raise ConflictError("The machine is not recorded yet.", hint="Join again shortly.", code="not_ready")
     rank = intent.machine_ids.index(machine_id)
+    if (had := request.get("rank")) is not None and had != rank:
+        rank = _take_back(world, intent, rank, had)
     bearer = node_token(workspace, cluster_id, rank, world.ids.secret())
     _write_joined(world, cluster, rank, machine_id, bearer, request)
     tell_if_complete(world, workspace, cluster_id)
@@ -101,6 +104,28 @@ def join(world: World, token: str, request: dict[str, Any]) -> dict[str, Any]:
         "poll_seconds": world.limits.poll_seconds,
         **({"wake_url": world.wake_url} if world.wake_url else {}),
     }
+
+
+def _take_back(world: World, intent: Intent, given: int, had: int) -> int:
+    """The rank for a machine that had another one: a rebuild knows the machines of a gang, not their order.
+
+    It changes places with the machine that was given its rank, unless that one has joined.
+    """
+    keys = [node_key(intent.workspace, intent.cluster_id, rank) for rank in (given, had)]
+    items = world.store.get_many(keys) if 0 <= had < intent.count else [None]
+    nodes = [load(Node, item) for item in items if item is not None]
+    if len(nodes) != len(keys) or nodes[1].token_hash:
+        return given
+    machine_ids = list(intent.machine_ids)
+    machine_ids[given], machine_ids[had] = machine_ids[had], machine_ids[given]
+    swapped = [
+        node.changed(machine_id=other.machine_id) for node, other in zip(nodes, reversed(nodes), strict=True)
+    ]
+    try:
+        world.store.transact([put(intent.changed(machine_ids=tuple(machine_ids))), *map(put, swapped)])
+    except VersionConflictError:
+        raise ConflictError("Another machine joins.", hint="Join again shortly.", code="not_ready") from None
+    return had
 
 
 def _write_joined(
