@@ -16,6 +16,7 @@ from stix.cli.managed_logs import (
     save_runs,
     task_label,
 )
+from stix.cli.pools import pool_command
 from stix.cli.session import Session
 from stix.cli.tables import Column, output_option, print_json, table
 from stix.cli.task_options import read_task, task_file, task_options, with_flags
@@ -51,6 +52,9 @@ def jobs_command() -> None:
     """Managed jobs: tasks that move on when their machines are taken, until they are done."""
 
 
+jobs_command.add_command(pool_command)
+
+
 @jobs_command.command("launch", short_help="Run a task, or a pipeline of tasks, as a managed job.")
 @click.argument("entrypoint", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("-d", "--detach-run", is_flag=True, help="Do not follow the job's log.")
@@ -58,6 +62,8 @@ def jobs_command() -> None:
 @task_options
 @click.option("--job-recovery", metavar="STRATEGY", help="What to do after a loss, such as FAILOVER or none.")
 @click.option("--priority", type=click.IntRange(-1000, 1000), help="Priority of the tasks.")
+@click.option("-p", "--pool", metavar="NAME", help="Run on workers of that pool.")
+@click.option("--num-jobs", type=click.IntRange(1, 10_000), metavar="N", help="So many times, in a pool.")
 @click.option("--async/--no-async", "no_wait", default=False, help="The same as -d.")
 @output_option
 @click.pass_obj
@@ -69,6 +75,8 @@ def launch_command(
     yes: bool,
     job_recovery: str | None,
     priority: int | None,
+    pool: str | None,
+    num_jobs: int | None,
     no_wait: bool,
     output: str,
     **flags: Any,
@@ -76,26 +84,39 @@ def launch_command(
     """Run a YAML file (several documents are a pipeline), or a command in quotes, as a managed job.
 
     The exit code is the job's own. Ctrl-C leaves the job running and ends with 130. With -o json the answer
-    is printed and nothing is followed.
+    is printed and nothing is followed. With --num-jobs each job has its SKYPILOT_JOB_RANK, from 0 on, and
+    none is followed.
     """
     from stix.sdk.submission import upload_task
 
+    if num_jobs is not None and pool is None:
+        raise click.UsageError("--num-jobs: only a pool runs a job so many times. Add --pool NAME.")
     dag = _read_dag(entrypoint, flags, session.environ, job_recovery, priority)
-    session.confirm(
-        f"Launch a managed job of {plural(len(dag), 'task')}?", yes=yes or not session.interactive
-    )
+    what = f"a managed job of {plural(len(dag), 'task')}"
+    if num_jobs is not None:
+        what = f"{num_jobs} times {what}"
+    where = f" in pool {pool}" if pool else ""
+    session.confirm(f"Launch {what}{where}?", yes=yes or not session.interactive)
     client = session.client()
-    follow = not (detach_run or no_wait or output == "json")
+    many = num_jobs is not None and num_jobs > 1
+    follow = not (detach_run or no_wait or many or output == "json")
     configs = dag.to_yaml_configs()
     header = configs[0] if len(configs) > len(dag) else {}
     tasks = []
     for task, config in zip(dag.tasks, configs[-len(dag) :], strict=True):
         request = upload_task(client, task, session.note, follow=follow, managed=True)
         tasks.append(request | {"task": config})
-    accepted = client.launch_job({"name": flags["name"] or dag.name, "header": header, "tasks": tasks})
+    asked = {"name": flags["name"] or dag.name, "header": header, "tasks": tasks}
+    if pool is not None:
+        asked |= {"pool": pool, "num_jobs": num_jobs or 1}
+    accepted = client.launch_job(asked)
     number = accepted["job_id"]
     if output == "json":
         print_json(session, accepted)
+        return
+    if many:
+        last = number + accepted.get("num_jobs", 1) - 1
+        session.note(f"Managed jobs {number} to {last} ({accepted['name']}). See: stix jobs queue")
         return
     session.note(f"Managed job {number} ({accepted['name']}). Its log: stix jobs logs {number}")
     if follow and (code := follow_managed(session, client, number)):
@@ -197,6 +218,8 @@ def _rows(job: ManagedJob, now: float) -> list[tuple[str, ...]]:
 
     only = job["tasks"][0]
     where = only["place"] if len(job["tasks"]) == 1 else plural(len(job["tasks"]), "task")
+    if pool := job.get("pool"):
+        where = f"pool {pool}{f': {where}' if where else ''}"
     first = (
         *row(str(job["id"]), "-", job["name"], where or "-", job["started_at"], job["ended_at"]),
         str(job["recoveries"]),
@@ -226,6 +249,7 @@ def _rows(job: ManagedJob, now: float) -> list[tuple[str, ...]]:
 @click.argument("job_ids", nargs=-1, type=click.IntRange(min=1))
 @click.option("-n", "--name", metavar="NAME", help="The job of that name that has not ended.")
 @click.option("-a", "--all", "everything", is_flag=True, help="All of yours that have not ended.")
+@click.option("-p", "--pool", metavar="NAME", help="All of that pool that have not ended.")
 @click.option("--graceful", is_flag=True, help="Always so: tasks get SIGTERM and time to end.")
 @click.option(
     "--graceful-timeout",
@@ -242,18 +266,20 @@ def cancel_command(
     job_ids: tuple[int, ...],
     name: str | None,
     everything: bool,
+    pool: str | None,
     graceful: bool,
     graceful_timeout: int,
     yes: bool,
 ) -> None:
-    """Cancel managed jobs by number, by name, or all of yours."""
-    if sum(map(bool, (job_ids, name, everything))) != 1:
-        raise click.UsageError("Give job numbers, --name or --all, and only one of them.")
+    """Cancel managed jobs by number, by name, of a pool, or all of yours."""
+    if sum(map(bool, (job_ids, name, pool, everything))) != 1:
+        raise click.UsageError("Give job numbers, --name, --pool or --all, and only one of them.")
     client = session.client()
     numbers = job_ids or ((_named(client, name, live=True),) if name else ())
-    which = "all managed jobs of yours" if everything else ", ".join(f"managed job {one}" for one in numbers)
+    which = f"all managed jobs of pool {pool}" if pool else "all managed jobs of yours"
+    which = which if everything or pool else ", ".join(f"managed job {one}" for one in numbers)
     session.confirm(f"Cancel {which}?", yes=yes)
-    jobs = client.cancel_jobs(numbers, all_jobs=everything, grace_seconds=graceful_timeout)
+    jobs = client.cancel_jobs(numbers, all_jobs=everything, pool=pool, grace_seconds=graceful_timeout)
     ids = ", ".join(str(job["id"]) for job in jobs)
     session.note(
         f"Cancelling {plural(len(jobs), 'managed job')}: {ids}" if ids else "There was none to cancel."

@@ -17,6 +17,7 @@ from stix.sdk.errors import IncompatibleError
 from stix.sdk.failures import answer_error, transport_error, was_cut_off
 from stix.sdk.managed_jobs import ManagedJobCalls
 from stix.sdk.objects import ObjectTransfer
+from stix.sdk.pools import PoolCalls
 from stix.sdk.retrying import FIRST_CONTACT_PATIENCE, HOLD_PATIENCE, RETRIED_STATUS, Backoff, Pace
 
 __all__ = ["PROTOCOL", "Client"]
@@ -25,7 +26,7 @@ PROTOCOL = 1
 _HOLD_SECONDS = 20
 
 
-class Client(ManagedJobCalls):
+class Client(ManagedJobCalls, PoolCalls):
     """Talks to one control plane; usable from several threads, and as a context manager.
 
     Every POST and PUT carries an idempotency key that is the same over the retries of one call, so a retry

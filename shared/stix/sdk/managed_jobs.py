@@ -65,10 +65,17 @@ class ManagedJobCalls:
         )
 
     def cancel_jobs(
-        self, numbers: Sequence[int] = (), *, all_jobs: bool = False, grace_seconds: float = 30.0
+        self,
+        numbers: Sequence[int] = (),
+        *,
+        all_jobs: bool = False,
+        pool: str | None = None,
+        grace_seconds: float = 30.0,
     ) -> list[shape.ManagedJob]:
-        """The jobs that are being cancelled."""
-        body = {"job_ids": list(numbers), "all": all_jobs, "grace_seconds": grace_seconds}
+        """The jobs that are being cancelled: those numbers, all of a pool, or all of the caller's."""
+        body: dict[str, Any] = {"job_ids": list(numbers), "all": all_jobs, "grace_seconds": grace_seconds}
+        if pool is not None:
+            body["pool"] = pool
         return cast(list[shape.ManagedJob], self._call("POST", "/v1/jobs/cancel", body)["jobs"])
 
     def job_events(self, number: JobNumber) -> Iterator[shape.ManagedJobEvent]:
