@@ -10,9 +10,11 @@ from stix.application.job_costs import affordable
 from stix.application.job_draft import Draft
 from stix.application.job_groups import in_one_region
 from stix.application.job_offers import candidates, launch_order, observations, terms_of, work_done
+from stix.application.job_plan import with_history
 from stix.application.observe_run import Finding, Seen, cluster_and_job, observe
 from stix.application.pool_seats import take_seat
 from stix.application.run_task import STARTING_SECONDS, launch_run, read_request, repeat_run
+from stix.application.spot_history import remember_end
 from stix.application.submit import read_task
 from stix.lifecycle.managed_job import MOST_TROUBLES, may_begin, refusal_pause, restart_pause, restarts
 from stix.model.cluster import Cluster
@@ -62,11 +64,14 @@ def advance_task(draft: Draft, index: int) -> bool:
     return _decide(draft, index)
 
 
-def let_go(draft: Draft, index: int, reason: str, *, seconds: float) -> None:
-    """Give the held cluster up; it is taken down once its run has ended, within ``seconds`` in any case."""
+def let_go(draft: Draft, index: int, reason: str, *, seconds: float, lost: bool = False) -> None:
+    """Give the held cluster up; it is taken down once its run has ended, within ``seconds`` in any case.
+    ``lost``: its machines were taken or died."""
     task = draft.task(index)
     if not task.cluster_id:
         return
+    if task.spot:
+        remember_end(draft.world, draft.job.workspace, task, lost=lost)
     leaving = Leaving(
         cluster_id=task.cluster_id,
         cluster_job=task.cluster_job,
@@ -177,7 +182,7 @@ def _lost(draft: Draft, index: int, seen: Seen) -> None:
     lost_at = {**task.lost_at, place: draft.now}
     newest = dict(sorted(lost_at.items(), key=lambda entry: -entry[1])[:_PLACES_KEPT])
     grace = 0.0 if seen.goes_at is None else max(seen.goes_at - draft.now, 1.0)
-    let_go(draft, index, seen.reason, seconds=grace)
+    let_go(draft, index, seen.reason, seconds=grace, lost=True)
     draft.change_task(
         index,
         status=ManagedJobStatus.RECOVERING,
@@ -224,7 +229,7 @@ def _decide(draft: Draft, index: int) -> bool:
         offers = _with_group(draft, index, offers)
     terms = terms_of(task)
     done = 0.0 if task.deadline_at is None else work_done(world, job.workspace, job.id, task)
-    seen = observations(task, done)
+    seen = with_history(draft, index, terms, offers, observations(task, done))
     decision = decide(terms, seen, offers, draft.now)
     draft.change_task(index, decided_at=draft.now, **_line(decision))
     if decision.reason != task.decision:

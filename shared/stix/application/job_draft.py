@@ -104,6 +104,8 @@ class Draft:
         self.change_task(index, status=status, reason=reason, ended_at=self.now, not_before=0.0)
         if len(self.job.tasks) > 1:
             self.say("TaskEnded", f"{status}{f': {reason}' if reason else ''}", task=index)
+        if task.plan_key:
+            self.world.objects.delete(task.plan_key)
         if task.secrets_key:
             # Before the end is written: after it nobody would come back for them.
             self.world.secrets.delete(task.secrets_key)

@@ -15,7 +15,16 @@ from stix.model.offer import Offer
 from stix.model.task import Task
 from stix.optimizer.rank import RankedOffer
 from stix.recovery.decide import decide
-from stix.recovery.situation import Candidate, Decision, Held, Line, Observations, Policy, Terms, Verb
+from stix.recovery.situation import (
+    Candidate,
+    Decision,
+    Held,
+    Line,
+    Observations,
+    Terms,
+    Verb,
+    read_policy,
+)
 
 __all__ = [
     "TICK_SECONDS",
@@ -34,13 +43,15 @@ _MOST_IN_ORDER = 24
 
 def terms_of(task: JobTask) -> Terms:
     """The terms that were settled when the job was submitted; a task begins when those before it end."""
+    policy, slices = read_policy(task.policy)
     return Terms(
-        policy=Policy(task.policy),
+        policy=policy,
         started_at=task.began_at or task.since,
         work=task.work,
         deadline_at=task.deadline_at,
         changeover=task.changeover,
         tick=TICK_SECONDS,
+        slices=slices,
     )
 
 
@@ -76,9 +87,7 @@ def candidates(world: World, asked: Task, task: JobTask) -> list[Candidate]:
     return judged_candidates(world, list(dict.fromkeys(offers)), task.lost_at)
 
 
-def judged_candidates(
-    world: World, offers: Sequence[Offer], lost_at: Mapping[str, float]
-) -> list[Candidate]:
+def judged_candidates(world: World, offers: Sequence[Offer], lost_at: Mapping[str, float]) -> list[Candidate]:
     """The offers with what refusals say of them, and when machines were last lost in their places."""
     judged = judge_offers(world, offers, [""] * len(offers))
     return [

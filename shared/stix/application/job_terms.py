@@ -12,7 +12,13 @@ from stix.model.durations import DurationByAccelerator
 from stix.model.errors import InvalidInputError
 from stix.model.task import Task
 from stix.recovery.decide import can_meet
-from stix.recovery.situation import DEFAULT_WITH_DEADLINE, DEFAULT_WITHOUT_DEADLINE, Policy, Terms
+from stix.recovery.situation import (
+    DEFAULT_WITH_DEADLINE,
+    DEFAULT_WITHOUT_DEADLINE,
+    Policy,
+    Terms,
+    read_policy,
+)
 
 __all__ = ["JobTerms", "TaskTerms", "job_terms"]
 
@@ -95,12 +101,13 @@ def _changeover(task: Task) -> float:
     return float((recovery and recovery.changeover) or _CHANGEOVER_SECONDS)
 
 
-def _policy(task: Task, label: str, *, deadline: bool) -> Policy:
+def _policy(task: Task, label: str, *, deadline: bool) -> str:
+    """As people write it, with its slices."""
     recovery = task.resources.job_recovery
     given = None if recovery is None else recovery.strategy
     if given is None:
         return DEFAULT_WITH_DEADLINE if deadline else DEFAULT_WITHOUT_DEADLINE
-    policy = Policy(given)
+    policy, _ = read_policy(given)
     if deadline is (policy in _WITHOUT_DEADLINE):
         words = "knows no deadline, and there is one" if deadline else "needs a deadline, and there is none"
         others = [one.value for one in _WITHOUT_DEADLINE] if not deadline else ["late-uniform", "greedy"]
@@ -109,11 +116,11 @@ def _policy(task: Task, label: str, *, deadline: bool) -> Policy:
             hint=f"Leave it out, or write one of: {', '.join(others)}.",
             details={"field": "resources.job_recovery.strategy", "value": given},
         )
-    return policy
+    return given
 
 
 def _check(
-    policy: Policy,
+    policy: str,
     label: str,
     work: float | None,
     before: float,
@@ -127,7 +134,7 @@ def _check(
             hint="Add estimated_duration: to the task, such as 6h.",
             details={"field": "estimated_duration"},
         )
-    terms = Terms(policy, now, before + work, deadline_at, changeover, TICK_SECONDS)
+    terms = Terms(read_policy(policy)[0], now, before + work, deadline_at, changeover, TICK_SECONDS)
     meeting = can_meet(terms, now)
     if not meeting.possible:
         first = datetime.fromtimestamp(meeting.earliest, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

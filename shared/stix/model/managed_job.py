@@ -52,7 +52,8 @@ class JobTask(_Part):
     when machines were last lost in each place; ``line_at`` and ``line_done`` the line of uniform progress.
     ``recoveries`` are losses survived, ``restarts`` repetitions after errors of its own, ``errors`` those of
     them that count; ``troubles`` are runs in a row that healthy machines did not carry out, ``refusals``
-    launches in a row that found no place; ``not_before`` is when it may be tried again.
+    launches in a row that found no place; ``not_before`` is when it may be tried again;
+    ``plan_key`` names the document of its plan from history.
     """
 
     index: int
@@ -108,6 +109,7 @@ class JobTask(_Part):
     not_before: float = 0.0
     decision: str = ""
     decided_at: float = 0.0
+    plan_key: str = ""
 
 
 class ManagedJob(Record):

@@ -214,10 +214,23 @@ class JobRecovery:
 
 
 _LENGTHS = ("changeover", "checkpoint_interval")
-_strategy = choice(
+_SLICED = re.compile(r"sliced:[1-9][0-9]?", re.ASCII)
+_named_strategy = choice(
     "a recovery strategy",
-    ("EAGER_NEXT_REGION", "FAILOVER", "none", "late-uniform", "uniform", "uniform-plain", "greedy"),
+    (
+        *("EAGER_NEXT_REGION", "FAILOVER", "none"),
+        *("late-uniform", "history", "uniform", "uniform-plain", "greedy", "sliced:8"),
+    ),
 )
+
+
+def _strategy(value: Any) -> str:
+    """One of the names, or ``sliced:N`` with 1 to 99 slices."""
+    if isinstance(value, str) and _SLICED.fullmatch(value):
+        return value
+    return str(_named_strategy(value))
+
+
 _exit_code = whole(0, 255)
 _exit_codes = each(_exit_code, "exit codes", most=256)
 _JOB_RECOVERY = mapping(

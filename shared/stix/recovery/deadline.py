@@ -11,7 +11,7 @@ from stix.recovery.plan import Plan
 from stix.recovery.rules import FREE, IDLE, ON_DEMAND, SPOT
 from stix.recovery.situation import Candidate, Decision, Line, Observations, Policy, Terms, Verb
 
-__all__ = ["decide_with_deadline"]
+__all__ = ["decide_with_deadline", "price_ratio"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _uniform(job: Terms, seen: Observations, moment: _Moment, offers: Sequence[C
     expected = rules.line_at(job.work, moment.total, 0.0, 0.0, moment.elapsed)
     if job.policy is Policy.UNIFORM_ORACLE:
         lifetime = (seen.spot_lifetime or 0.0) if moment.available else 0.0
-        kind = rules.oracle(held, lifetime, done, expected, job.changeover, _price_ratio(offers))
+        kind = rules.oracle(held, lifetime, done, expected, job.changeover, price_ratio(offers))
     else:
         ahead = -1.0
         if job.policy is not Policy.UNIFORM_PLAIN:
@@ -131,7 +131,7 @@ def _anchored(job: Terms, seen: Observations, moment: _Moment, now: float) -> Li
     return None
 
 
-def _price_ratio(offers: Sequence[Candidate]) -> float:
+def price_ratio(offers: Sequence[Candidate]) -> float:
     """On-demand over spot, of the cheapest of each, whether they can be had now or not."""
     spot = min((one.offer.price for one in offers if one.offer.spot), default=0.0)
     paid = min((one.offer.price for one in offers if not one.offer.spot), default=0.0)

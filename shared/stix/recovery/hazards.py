@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from stix.recovery.induction import AGES, age_group
 
-__all__ = ["PRIOR", "fit_hazards", "sampled"]
+__all__ = ["PRIOR", "fit_hazards", "prior_for", "sampled"]
 
 PRIOR: tuple[tuple[float, ...], tuple[float, ...]] = (
     (0.223, 0.30, 0.16, 0.10, 0.06, 0.035),
@@ -18,20 +18,24 @@ PRIOR: tuple[tuple[float, ...], tuple[float, ...]] = (
 is scaled to the mean runs of all nine zones (3.3 h with spot, 1.9 h without), which are scarcer."""
 
 
+_PRIOR_TICK = 600.0
+
+
 def fit_hazards(
     ticks: Iterable[int], prior: Sequence[Sequence[float]] = PRIOR, weight: float = 1.0
 ) -> list[float]:
     """The chance that a tick of each group of ages is the last of its run: without spot, then with it.
 
     Args:
-        ticks: 1 where spot could be had in that tick of the past, else 0; oldest first.
+        ticks: 1 where spot could be had in that tick of the past, 0 where not, -1 where nobody knows; oldest
+            first.
         prior: what is believed of each group of ages before any history, as ``weight`` events of it.
     """
     ended = [[0.0] * AGES, [0.0] * AGES]
     seen = [[0.0] * AGES, [0.0] * AGES]
     age, before = 0, -1
     for up in ticks:
-        if before >= 0:
+        if before >= 0 and up >= 0:
             group = age_group(age)
             seen[before][group] += 1.0
             if up != before:
@@ -45,8 +49,13 @@ def fit_hazards(
     ]
 
 
-def sampled(changes: Sequence[tuple[float, bool]], tick: float, until: float) -> list[int]:
-    """A history of (since when, whether spot could be had) as ticks of ``tick`` seconds up to ``until``.
+def prior_for(tick: float) -> list[list[float]]:
+    """``PRIOR`` for ticks of another length, in seconds."""
+    return [[1.0 - (1.0 - chance) ** (tick / _PRIOR_TICK) for chance in chances] for chances in PRIOR]
+
+
+def sampled(changes: Sequence[tuple[float, int]], tick: float, until: float) -> list[int]:
+    """A history of (since when, state) as ticks of ``tick`` seconds up to ``until``.
 
     The first change is where the history begins; a tick is judged by what held when it began.
     """

@@ -22,6 +22,7 @@ __all__ = [
     "Policy",
     "Terms",
     "Verb",
+    "read_policy",
 ]
 
 
@@ -48,6 +49,15 @@ class Policy(StrEnum):
     """Greedy while time is plentiful, then uniform progress on a line from there."""
     HISTORY = "history"
     """The least expected cost, by how spot came and went in the past."""
+
+
+def read_policy(text: str) -> tuple[Policy, int]:
+    """A policy as people write it, and its number of slices: ``sliced:8``. Raises ``ValueError``."""
+    name, _, slices = text.partition(":")
+    policy = Policy(name)
+    if (policy is Policy.SLICED) is not bool(slices):
+        raise ValueError(f"{text!r}: slices are those of sliced:N")
+    return policy, int(slices or 1)
 
 
 DEFAULT_WITHOUT_DEADLINE = Policy.EAGER_NEXT_REGION
