@@ -62,7 +62,11 @@ def test_two_jobs_end_well_when_the_machine_of_one_is_taken(
             "infra": "aws",
             "cpus": 2,
             "use_spot": True,
-            "job_recovery": {"strategy": "EAGER_NEXT_REGION", "checkpoint_interval": "2s"},
+            "job_recovery": {
+                "strategy": "EAGER_NEXT_REGION",
+                "checkpoint_interval": "2s",
+                "preemption": 'echo "hook at $(cat "$STIX_CHECKPOINT_DIR/step"), $STIX_PREEMPTION_SECONDS s"',
+            },
         },
         "run": COUNTER,
     }
@@ -96,7 +100,8 @@ def test_two_jobs_end_well_when_the_machine_of_one_is_taken(
     assert after[1]["tasks"][0]["place"] != lost
     assert (after[1]["recoveries"], after[2]["recoveries"]) == (1, 0)
 
-    shown = cloud.stix("jobs", "logs", "1", "--no-follow").stdout.splitlines()
+    logs = cloud.stix("jobs", "logs", "1", "--no-follow")
+    shown = logs.stdout.splitlines()
     starts = [line.split() for line in shown if line.startswith("from ")]
     assert [line[5] for line in starts] == ["1", "1"]
     assert [line[7] for line in starts] == ["0", "1"]
@@ -107,6 +112,11 @@ def test_two_jobs_end_well_when_the_machine_of_one_is_taken(
     assert int(starts[1][1]) == reached >= 4
     assert [line for line in shown if line == "step 30"] == ["step 30"]
 
+    # The hook ran before the task was told.
+    noted = logs.stderr.splitlines()
+    hooked = next(line for line in noted if "hook at " in line)
+    assert int(hooked.partition("hook at ")[2].partition(",")[0]) <= reached
+    assert any("the preemption hook exited with code 0" in line for line in noted)
     events = json.loads(cloud.stix("jobs", "events", "1", "-o", "json").stdout)["events"]
     names = [event["name"] for event in events]
     assert names[0] == "ManagedJobSubmitted"

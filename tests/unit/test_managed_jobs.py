@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stix.application import want
+from stix.application import sweep, want
 from stix.application.submit_managed_job import submit
 from stix.model.errors import (
     ConflictError,
@@ -326,6 +326,18 @@ def test_job_is_refused_when_it_cannot_be_run(plane, task, header, error, words)
     assert plane.workflows.runs == []
 
 
+def test_job_is_looked_at_later_and_later_when_its_runs_do_not_begin(plane):
+    submit(plane.world, ANN, request(), None)
+    begun = []
+    for _ in range(40):
+        plane.pass_time(61)
+        before = len(plane.workflows.runs)
+        sweep.sweep(plane.world)
+        begun.append(len(plane.workflows.runs) - before)
+    assert sum(begun[:4]) >= 2
+    assert 2 <= sum(begun[-20:]) <= 3
+
+
 def test_deadline_that_can_be_met_is_kept(plane):
     job = plane.submit({"deadline": "9h", "estimated_duration": "2h"})
     assert job.deadline_at == plane.clock.now() + 9 * 3600
@@ -464,3 +476,13 @@ def test_no_place_is_asked_twice_when_it_has_just_refused(plane):
     plane.cancel(1)
     plane.submit()
     assert plane.place(number=2) == "b"
+
+
+def test_agent_hears_of_the_hook_when_the_task_has_one(plane):
+    recovery = {"preemption": "echo it goes"}
+    first = plane.run_job({"resources": {"use_spot": True, "job_recovery": recovery}})
+    [command] = plane.commands(first)["commands"]
+    assert command["job"]["preemption"] == "echo it goes"
+    plane.submit({"name": "plain"})
+    second = plane.start_cluster(number=2)
+    assert "preemption" not in plane.commands(second)["commands"][0]["job"]

@@ -29,8 +29,8 @@ from .mounts import Mounts
 from .notices import Notice, can_notice, read_notice
 from .peers import PeerBook, PeerLink, PeerListener
 from .reporting import Reporter
-from .runner import Surroundings
 from .settings import Settings
+from .surroundings import Surroundings
 from .worker import Worker
 
 log = logging.getLogger("stix.agent")

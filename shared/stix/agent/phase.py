@@ -43,7 +43,7 @@ def shell() -> str:
 
 
 class Phase:
-    """The ``setup`` or the ``run`` of one rank of a job.
+    """The ``setup`` or the ``run`` of one rank of a job, or its ``preemption`` hook.
 
     First ``start`` or ``adopt``, then ``wait``; ``end`` from any thread. ``inside`` is the container that it
     runs in, None for none; ``prefix`` what its command begins with outside of one.
@@ -126,6 +126,13 @@ class Phase:
             return code
         status = self._process.returncode if self._process is not None else None
         return 128 - status if status is not None and status < 0 else _LOST
+
+    def wait_for(self, seconds: float) -> Optional[int]:
+        """The exit code, None where the script has not ended within ``seconds``."""
+        deadline = time.monotonic() + seconds
+        while self.exit_code() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return self.exit_code()
 
     def exit_code(self) -> Optional[int]:
         """None until the wrapper has written it."""

@@ -11,61 +11,20 @@ from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
 from . import statuses
 from .checkpoints import Checkpoints, CheckpointThread, checkpoint_folder
-from .config import AgentConfig
 from .environment import job_marker, task_environment
 from .files import Json, read_json, write_json
-from .hosts import Hosts
 from .http_channel import HttpChannel, RefusedError, UnreachableError
 from .job_log import JobLog
-from .log_shipping import LogShipping
-from .membership import GoneError, Membership, RefusedForGoodError, StoppedError
+from .membership import GoneError, RefusedForGoodError, StoppedError
 from .mounts import MountError, MountRetryError, Mounts
 from .phase import Phase
+from .preemption_hook import PreemptionHook
+from .surroundings import Surroundings
 
 if TYPE_CHECKING:
-    from .containers import Containers
     from .inside import Inside
 
 log = logging.getLogger("stix.agent.runner")
-
-# Returns "" when the other agent answered with the cluster's key, else why not.
-Probe = Callable[[str, int], str]
-
-
-class Surroundings:
-    """What every runner of a node shares."""
-
-    def __init__(
-        self,
-        config: AgentConfig,
-        membership: Membership,
-        mounts: Mounts,
-        shipping: LogShipping,
-        probe: Probe,
-        peer_address: Callable[[int], Optional[Json]],
-        hosts: Hosts,
-        facts: Json,
-    ) -> None:
-        self.config = config
-        self.membership = membership
-        self.mounts = mounts
-        self.shipping = shipping
-        self.probe = probe
-        self.peer_address = peer_address
-        self.hosts = hosts
-        self._facts = facts
-        self._lock = threading.Lock()
-        self._containers: Optional[Containers] = None
-
-    @property
-    def containers(self) -> Containers:
-        """Made on first use: most nodes run no container, and what it imports is not small."""
-        from .containers import Containers
-
-        with self._lock:
-            if self._containers is None:
-                self._containers = Containers(self.config, self._facts)
-            return self._containers
 
 
 class _Ended(Exception):
@@ -100,6 +59,7 @@ class Runner:
             )
         self._lock = threading.Lock()
         self._phase: Optional[Phase] = None
+        self._hook: Optional[PreemptionHook] = None
         self._inside: Optional[Inside] = None
         self._secrets: Optional[Dict[str, str]] = None
         self._marker = job_marker(str(around.membership.identity["cluster_id"]), self.job_id)
@@ -117,6 +77,10 @@ class Runner:
     def ended(self) -> bool:
         return bool(self._state["state"] == statuses.ENDED)
 
+    @property
+    def _runs(self) -> bool:
+        return bool(self._state["state"] == statuses.RUNNING)
+
     def begin(self) -> None:
         """Opens the log and, unless the job ended before a restart, starts the thread."""
         follow_until = float(self.assignment["job"].get("follow_until") or 0.0)
@@ -126,6 +90,10 @@ class Runner:
         if self.ended:
             self._close_log()
             return
+        script = self.assignment["job"].get("preemption")
+        if script:
+            phase = Phase(self.folder, "preemption", self._marker, self._around.config.tunables)
+            self._hook = PreemptionHook(str(script), phase, self._log.note)
         if len(self.assignment["peers"]) > 1:
             self._notify(self.state)
         threading.Thread(target=self._run, name=f"job-{self.job_id}", daemon=True).start()
@@ -136,25 +104,34 @@ class Runner:
 
     def cancel(self, note: str, grace: Optional[float] = None) -> None:
         """Ends the job on this node, with ``grace`` seconds from TERM to KILL; returns at once."""
-        with self._lock:
-            if self._cancelled.is_set() or self.ended:
-                return
-            self._grace = self._grace if grace is None else grace
-            self._cancel_note = note
-            self._cancelled.set()
-            self._go.set()
-            phase, grace = self._phase, self._grace
-        if phase is not None:
-            end = partial(phase.end, grace)
-            threading.Thread(target=end, name=f"end-{self.job_id}", daemon=True).start()
+        self._end(note, grace, "CANCELLED")
 
     def preempt(self, note: str, grace: float) -> None:
         """The machine is about to be taken: a managed job's task is told, and stores what it has done. It did
         not end by itself, whatever its exit code says."""
-        if not self._managed:
-            return
-        self._cancel_as = "FAILED_DRIVER"
-        self.cancel(note, grace)
+        if self._managed:
+            self._end(note, grace, "FAILED_DRIVER")
+
+    def _end(self, note: str, grace: Optional[float], outcome: str) -> None:
+        with self._lock:
+            if self._cancelled.is_set() or self.ended:
+                return
+            self._grace = self._grace if grace is None else grace
+            self._cancel_note, self._cancel_as = note, outcome
+            phase, grace, hook = self._phase, self._grace, self._hook
+            end = None if phase is None else partial(phase.end, grace)
+            if phase is not None and hook is not None and outcome == "FAILED_DRIVER" and self._runs:
+                hook.ended.clear()
+                end = partial(hook.run, self._start_hook, phase, grace or 0.0)
+            self._cancelled.set()
+            self._go.set()
+        if end is not None:
+            threading.Thread(target=end, name=f"end-{self.job_id}", daemon=True).start()
+
+    def _start_hook(self, phase: Phase) -> None:
+        assert self._hook is not None
+        seconds = {"STIX_PREEMPTION_SECONDS": f"{(self._grace or 0.0) / 2:.0f}"}
+        self._start(phase, self._hook.script, {**self._environment(phase, "run"), **seconds})
 
     def _run(self) -> None:
         try:
@@ -326,6 +303,17 @@ class Runner:
             raise _Ended("CANCELLED")
 
     def _launch(self, phase: Phase, name: str, script: str) -> None:
+        environment = self._environment(phase, name)
+        with self._lock:
+            if self._cancelled.is_set():
+                raise _Ended("CANCELLED")
+            self._start(phase, script, environment)
+
+    def _start(self, phase: Phase, script: str, environment: Dict[str, str]) -> None:
+        phase.start(script, self._around.mounts.workdir, environment, self._around.config.confine)
+
+    def _environment(self, phase: Phase, name: str) -> Dict[str, str]:
+        """Of a script of the job; the phase learns where it runs."""
         around = self._around
         secrets = self._fetch_secrets() if self.assignment["job"].get("has_secrets") else {}
         inside = phase.inside = self._inside
@@ -342,10 +330,7 @@ class Runner:
         if assignment["job"].get("hosts") and inside is None:
             environment.setdefault("STIX_JOBGROUP_HOSTS", around.hosts.path)
             phase.prefix = around.hosts.prefix()
-        with self._lock:
-            if self._cancelled.is_set():
-                raise _Ended("CANCELLED")
-            phase.start(script, around.mounts.workdir, environment, around.config.confine)
+        return environment
 
     def _await_phase(self, phase: Phase, state: str) -> int:
         with self._lock:
@@ -358,6 +343,8 @@ class Runner:
         if state == statuses.RUNNING and not self._cancelled.is_set():
             phase.end_leftovers()
         if self._cancelled.is_set():
+            if self._hook is not None:
+                self._hook.ended.wait()  # It may go on though the task has ended, within its time.
             phase.end(self._grace)
             # Only the run has an exit code to tell: that of a setup that was broken off says nothing.
             raise _Ended("CANCELLED", code=code if state == statuses.RUNNING else None)

@@ -11,7 +11,8 @@ from typing import Callable, Dict, Optional
 from . import statuses
 from .files import Json, read_json, write_json
 from .phase import remove_folder
-from .runner import Runner, Surroundings
+from .runner import Runner
+from .surroundings import Surroundings
 
 log = logging.getLogger("stix.agent.worker")
 

@@ -60,6 +60,8 @@ def store_spec(
         "workdir": workdir,
         "file_mounts": list(file_mounts),
     }
+    if task.resources.job_recovery is not None and task.resources.job_recovery.preemption:
+        document["preemption"] = task.resources.job_recovery.preemption
     options = run_options(task)
     if options:
         document["run_options"] = options

@@ -194,6 +194,7 @@ class JobRecovery:
     """How a managed job comes back: after a preemption by ``strategy``, after an error of its own at most
     ``max_restarts_on_errors`` times, and always after one of ``recover_on_exit_codes``. ``changeover`` is the
     longest that a loss takes from its work, ``checkpoint_interval`` how often its checkpoints are stored.
+    ``preemption`` is a script that a machine runs once its cloud has said that it takes it.
     ``others`` are settings of strategies that are not ours."""
 
     strategy: str | None = None
@@ -202,6 +203,7 @@ class JobRecovery:
     others: Mapping[str, Any] = field(default_factory=dict)
     changeover: Seconds | None = None
     checkpoint_interval: Seconds | None = None
+    preemption: str | None = None
 
     def to_config(self) -> dict[str, Any]:
         return {
@@ -209,6 +211,7 @@ class JobRecovery:
             "max_restarts_on_errors": self.max_restarts_on_errors,
             "recover_on_exit_codes": list(self.recover_on_exit_codes),
             **{name: duration_text(value) for name in _LENGTHS if (value := getattr(self, name)) is not None},
+            **({} if self.preemption is None else {"preemption": self.preemption}),
             **self.others,
         }
 
@@ -242,6 +245,7 @@ _JOB_RECOVERY = mapping(
             _exit_codes(value) if isinstance(value, (list, tuple)) else (_exit_code(value),)
         ),
         **dict.fromkeys(_LENGTHS, parse_duration),
+        "preemption": text("a script", "Write the commands as text after |.", longest=16384),
     },
     others=True,
 )
@@ -256,7 +260,7 @@ def parse_job_recovery(value: Any) -> JobRecovery | None:
         given = _JOB_RECOVERY(value)
         known = {
             name: given.pop(name)
-            for name in ("strategy", "max_restarts_on_errors", "recover_on_exit_codes", *_LENGTHS)
+            for name in ("strategy", "max_restarts_on_errors", "recover_on_exit_codes", *_LENGTHS, "preemption")
             if name in given
         }
         return JobRecovery(**known, others=given)
