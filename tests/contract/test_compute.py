@@ -230,8 +230,8 @@ def test_one_gang_is_made_when_the_request_is_delivered_twice(compute: Compute, 
 def test_each_error_code_maps_to_its_class(world: ComputeWorld) -> None:
     _needs(world, "refusals")
     wrong: dict[str, str] = {}
+    compute = world.compute()
     for code, expected in world.refusals.items():
-        compute = world.compute()
         request = world.request(f"refused {code}", 2)
         world.refuse(code)
         error = _refusal(compute, world, request)

@@ -10,6 +10,8 @@ from tests.costs.document import document, memory_by_function
 from tests.costs.scenario import Counted, count
 from tests.infrastructure.conftest import ROOT, Synthesized
 
+pytestmark = pytest.mark.xdist_group("costs")
+
 _HOURS = 730
 
 

@@ -93,6 +93,8 @@ class AwsServer:
         self._hosts, self._environ, self._shell = hosts, environ, shell
         self._fleets: dict[str, _Fleet] = {}
         self._changing: dict[str, tuple[str, str]] = {}
+        self._clients: dict[tuple[Any, ...], Any] = {}
+        self._client_lock = threading.Lock()
         self._lock = threading.RLock()
         # Our own handlers call moto over HTTP too: its lock is another one than theirs.
         self._moto_lock = threading.RLock()
@@ -110,17 +112,22 @@ class AwsServer:
             host.power_off()
 
     def client(self, service: str, region: str = "us-east-1", **settings: Any) -> Any:
-        """The provider's own side: its calls meet no faults and are not counted."""
-        return boto3.client(
-            service,
-            region_name=region,
-            endpoint_url=self.url,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-            config=botocore.config.Config(
-                user_agent_extra="inside", **{"retries": {"total_max_attempts": 1}, **settings}
-            ),
-        )
+        """The provider's own side: its calls meet no faults and are not counted. One client for the same
+        arguments: to make one takes longer than most calls."""
+        key = (service, region, *sorted(settings.items()))
+        with self._client_lock:
+            if key not in self._clients:
+                self._clients[key] = boto3.client(
+                    service,
+                    region_name=region,
+                    endpoint_url=self.url,
+                    aws_access_key_id="test",
+                    aws_secret_access_key="test",
+                    config=botocore.config.Config(
+                        user_agent_extra="inside", **{"retries": {"total_max_attempts": 1}, **settings}
+                    ),
+                )
+            return self._clients[key]
 
     # --- what a test does to machines ---
 
