@@ -32,7 +32,7 @@ def make_copies(world: World, first: ManagedJob) -> None:
 
 
 def _copy(world: World, first: ManagedJob, rank: int) -> Draft:
-    number, uid, now = first.id + rank, f"{first.uid}.{rank}", world.clock.now()
+    number, uid, now = first.id + rank, f"{first.uid}-{rank}", world.clock.now()
     copy = ManagedJob(
         workspace=first.workspace,
         id=number,
