@@ -292,3 +292,6 @@ def test_number_of_gateways_is_taken_from_the_environment_when_it_is_set() -> No
     assert gateways_from({}, nodes=2).nodes == 2
     found = gateways_from({"STIX_GATEWAY_NODES": "1", "STIX_GATEWAY_INFRA": "aws/us-east-1"}, nodes=0)
     assert (found.nodes, found.infra) == (1, "aws/us-east-1")
+    assert gateways_from({}, nodes=2, infra="aws/eu-west-1").infra == "aws/eu-west-1"
+    with pytest.raises(InvalidInputError, match="from 1 to 2"):
+        gateways_from({"STIX_GATEWAY_NODES": "0"}, nodes=2, least=1)

@@ -65,5 +65,13 @@ def build_world() -> World:
         },
         agent_hash=lambda: archive_hash(objects),
         sockets=sockets,
-        gateways=gateways_from(os.environ, nodes=2, least=1),
+        gateways=gateways_from(
+            os.environ, nodes=2, least=1, infra=_own_region() if "aws" in settings.clouds else ""
+        ),
     )
+
+
+def _own_region() -> str:
+    """As a task's ``infra``: where gateways are, if nobody says otherwise."""
+    region = os.environ.get("AWS_REGION", "")
+    return f"aws/{region}" if region else "aws"

@@ -19,12 +19,13 @@ def gateways_from(
     *,
     nodes: int,
     least: int = 0,
+    infra: str = "",
     missing: Callable[[], str] = lambda: "",
     usable_port: Callable[[int], bool] = lambda port: True,
 ) -> Gateways:
     """Through ``STIX_GATEWAY_NODES`` machines (``nodes`` where it is not set, at least ``least``) in
-    ``STIX_GATEWAY_INFRA``, or for 0 through a process beside the control plane, for which ``missing`` says
-    what this machine lacks, and ``usable_port`` which of its ports are free.
+    ``STIX_GATEWAY_INFRA`` (else ``infra``), or for 0 through a process beside the control plane, for which
+    ``missing`` says what this machine lacks, and ``usable_port`` which of its ports are free.
 
     Raises ``InvalidInputError``.
     """
@@ -35,7 +36,7 @@ def gateways_from(
             hint=f"Set it to a number from {least} to {_MOST}, or unset it.",
             details={"field": _NODES, "value": given},
         )
-    infra = environ.get(_INFRA, "").strip()
+    infra = environ.get(_INFRA, "").strip() or infra
     if int(given):
         return Gateways(int(given), infra)
     return Gateways(0, infra, missing=missing, usable_port=usable_port)
