@@ -85,7 +85,7 @@ e2e-aws: $(VENV)/.dev
 
 # --- the deployed control plane -------------------------------------------------------------------------------
 layers: $(VENV)/.dev
-	$(BIN)/python layers/build.py
+	$(BIN)/python -m layers.build
 
 synth: layers
 	$(BIN)/python -m infra.app

@@ -2,6 +2,8 @@
 
 jsii runs Node: the one that came with ``stix-cloud[deploy]`` if it is there, so that nobody has to install it
 and its version is known. This runs before any module of the package imports ``aws_cdk``.
+
+Of a wheel, the parts of ``stix`` that only control planes run lie beside this package.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
+
+from stix.control_plane import join_package
 
 
 def _choose_node() -> None:
@@ -21,3 +25,4 @@ def _choose_node() -> None:
 
 
 _choose_node()
+join_package(Path(__file__).resolve().parent.parent / "shared" / "stix")

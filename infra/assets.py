@@ -7,7 +7,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from layers.build import assemble
+from layers.build import assemble, normalise
+from layers.bytecode import compile_tree, runtime
 
 __all__ = ["Assets"]
 
@@ -23,20 +24,26 @@ class Assets:
     build: Path = ROOT / ".build"
 
     def function(self, name: str) -> str:
-        """Folder holding ``functions/<name>/*.py`` alone: edits of other functions do not redeploy it."""
+        """Folder holding ``functions/<name>/*.py`` and their bytecode alone: edits of other functions do not
+        redeploy it."""
         source = self.functions / name
         if not (source / "handler.py").is_file():
             raise FileNotFoundError(f"no handler.py in {source}: every function of the stack needs one")
         asset = self.build / "functions" / name
         destination = asset / "functions" / name
-        wanted = {path.relative_to(source): path.read_bytes() for path in sorted(source.rglob("*.py"))}
-        if not destination.is_dir() or _contents(destination) != wanted:
+        wanted = _sources(source)
+        made = asset.with_suffix(f".python{runtime()}")
+        if _sources(destination) != wanted or not made.is_file():
             shutil.rmtree(asset, ignore_errors=True)
             for path, content in wanted.items():
                 target = destination / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
-                target.chmod(0o644)
+            compile_tree(destination, f"/var/task/functions/{name}")
+            normalise(asset)
+            for other in asset.parent.glob(f"{name}.python*"):
+                other.unlink()
+            made.touch()
         return str(asset)
 
     def layer(self, name: str) -> str:
@@ -51,7 +58,5 @@ class Assets:
         return sorted(path.name.removesuffix(".asl.json") for path in self.state_machines.glob("*.asl.json"))
 
 
-def _contents(folder: Path) -> dict[Path, bytes]:
-    return {
-        path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-    }
+def _sources(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*.py"))}

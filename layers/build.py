@@ -1,8 +1,11 @@
 """Build the Lambda layers without Docker: wheels for the functions' platform plus the ``stix`` package.
 
-``python layers/build.py [--host]`` downloads what ``layers/<name>/requirements.txt`` pins, once per content
+``python -m layers.build [--host]`` downloads what ``layers/<name>/requirements.txt`` pins, once per content
 of that file, and assembles ``.build/layers/<name>-<target>/python``. Synthesis assembles again from the
 downloaded part alone, so that it needs no network and never carries an old copy of the package.
+
+The core layer has bytecode beside each source. The layers of the clouds have it in the source's place: with
+both, an SDK would be beyond their size.
 """
 
 from __future__ import annotations
@@ -16,11 +19,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["LAYERS", "TARGETS", "MissingLayerError", "assemble", "download"]
+from layers.bytecode import NOTE_WITHOUT, compile_tree, is_compiled_here, runtime
+
+__all__ = ["LAYERS", "TARGETS", "MissingLayerError", "assemble", "download", "normalise"]
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".build" / "layers"
@@ -31,13 +36,13 @@ TARGETS = {
     # Both tags: some projects publish only the one, some only the other.
     "arm64": (
         *("--platform", "manylinux2014_aarch64", "--platform", "manylinux_2_28_aarch64"),
-        *("--implementation", "cp", "--python-version", "3.12", "--only-binary=:all:"),
+        *("--implementation", "cp", "--python-version", runtime(), "--only-binary=:all:"),
     ),
     # This machine's own, to run the functions as real Lambda processes in tests.
     "host": ("--only-binary=:all:",),
 }
 
-PACKAGE_LEAVES_OUT = frozenset({"__pycache__", "_bundle", "cli", "local", "sdk"})
+PACKAGE_LEAVES_OUT = frozenset({"__pycache__", "_bundle", "cli", "deployment", "local", "sdk", "simulate"})
 """Parts of ``stix`` that only run on people's machines."""
 
 WHEEL_LEAVES_OUT = frozenset({"__pycache__", "bin", "test", "tests", "INSTALLER", "RECORD", "REQUESTED"})
@@ -45,21 +50,26 @@ WHEEL_LEAVES_OUT = frozenset({"__pycache__", "bin", "test", "tests", "INSTALLER"
 besides stands in its ``leave_out.txt``: a glob below site-packages on each line."""
 
 
+_MOUNTED = "/opt/python"
+"""Where Lambda has the layers' ``python``."""
+
+
 class MissingLayerError(Exception):
     """The layer's wheels were never downloaded for its present requirements."""
 
 
-def package_source() -> Path:
-    """Folder of the ``stix`` package: the clone's, or else the installed one's."""
-    clone = ROOT / "shared" / "stix"
-    if clone.is_dir():
-        return clone
+def package_sources() -> list[Path]:
+    """Folders whose modules are the ``stix`` package: the clone's, or the one beside the app and the
+    installed one."""
+    beside = ROOT / "shared" / "stix"
+    if (beside / "__init__.py").is_file():
+        return [beside]
     spec = importlib.util.find_spec("stix")
     if spec is None or spec.origin is None:
         raise MissingLayerError(
-            f"no package stix in {clone.parent} nor installed: pip install 'stix-cloud[deploy]'"
+            f"no package stix in {beside.parent} nor installed: pip install 'stix-cloud[deploy]'"
         )
-    return Path(spec.origin).parent
+    return [beside, Path(spec.origin).parent]
 
 
 def download(layer: str, target: str, *, build: Path = BUILD) -> Path:
@@ -82,6 +92,7 @@ def download(layer: str, target: str, *, build: Path = BUILD) -> Path:
         ]
         subprocess.run(command, check=True)
         _prune(staged, _leaves_out(layer))
+        compile_tree(staged, _MOUNTED, replace=layer != PACKAGE_LAYER)
         try:
             staged.rename(wheels)
         except OSError:
@@ -105,38 +116,44 @@ def assemble(layer: str, target: str, *, build: Path = BUILD) -> Path:
         )
     asset = build / f"{layer}-{target}"
     stamp = build / f"{layer}-{target}.sha256"
-    source = package_source()
-    package = list(package_files(source)) if layer == PACKAGE_LAYER else []
-    digest = _digest(source, package, wheels.name)
+    package = package_files(*package_sources()) if layer == PACKAGE_LAYER else {}
+    digest = _digest(package, wheels.name)
     with _locked(build / f".{layer}-{target}.lock"):
         if asset.is_dir() and stamp.is_file() and stamp.read_text() == digest:
             return asset
         stamp.unlink(missing_ok=True)
         shutil.rmtree(asset, ignore_errors=True)
         shutil.copytree(wheels, asset / "python")
-        for path in package:
-            destination = asset / "python" / "stix" / path.relative_to(source)
+        for name, path in package.items():
+            destination = asset / "python" / "stix" / name
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, destination)
-        _normalise(asset)
+        if package:
+            compile_tree(asset / "python" / "stix", f"{_MOUNTED}/stix")
+        normalise(asset)
         stamp.write_text(digest)
     return asset
 
 
-def package_files(source: Path) -> Iterator[Path]:
-    """The package's files that functions may need, in order."""
-    for folder, folders, names in os.walk(source):
-        folders[:] = sorted(name for name in folders if name not in PACKAGE_LEAVES_OUT)
-        for name in sorted(names):
-            if not name.endswith((".pyc", ".pyi")):
-                yield Path(folder, name)
+def package_files(*sources: Path) -> dict[Path, Path]:
+    """The package's files that functions may need, by their path in it, in order."""
+    found = {}
+    for source in sources:
+        for folder, folders, names in os.walk(source):
+            folders[:] = [name for name in folders if name not in PACKAGE_LEAVES_OUT]
+            for name in names:
+                if not name.endswith((".pyc", ".pyi")):
+                    path = Path(folder, name)
+                    found[path.relative_to(source)] = path
+    return dict(sorted(found.items()))
 
 
 def _wheels(layer: str, target: str, build: Path) -> Path:
     content = (ROOT / "layers" / layer / "requirements.txt").read_bytes()
     left_out = (sorted(WHEEL_LEAVES_OUT), _leaves_out(layer))
-    python = f"{sys.version_info.major}.{sys.version_info.minor}" if target == "host" else ""
-    key = hashlib.sha256(content + repr((TARGETS[target], python, left_out)).encode()).hexdigest()
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    compiled = (ROOT / "layers" / "bytecode.py").read_bytes()
+    key = hashlib.sha256(content + compiled + repr((TARGETS[target], python, left_out)).encode()).hexdigest()
     return build / "wheels" / f"{layer}-{target}-{key[:16]}"
 
 
@@ -145,10 +162,11 @@ def _leaves_out(layer: str) -> list[str]:
     return file.read_text().split() if file.exists() else []
 
 
-def _digest(source: Path, package: Sequence[Path], wheels: str) -> str:
+def _digest(package: Mapping[Path, Path], wheels: str) -> str:
+    # The name of the wheels' folder has the version of Python in it, and how it compiles.
     digest = hashlib.sha256(wheels.encode())
-    for path in package:
-        digest.update(f"\0{path.relative_to(source)}\0".encode())
+    for name, path in package.items():
+        digest.update(f"\0{name}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -166,7 +184,7 @@ def _prune(tree: Path, globs: Sequence[str]) -> None:
                 Path(folder, name).unlink()
 
 
-def _normalise(tree: Path) -> None:
+def normalise(tree: Path) -> None:
     """One mode for files and one for folders, whatever this machine's umask is."""
     for folder, _, names in os.walk(tree):
         Path(folder).chmod(0o755)
@@ -186,6 +204,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Build the Lambda layers into .build/layers.")
     parser.add_argument("--host", action="store_true", help="for this machine instead of Lambda on arm64")
     target = "host" if parser.parse_args(arguments).host else "arm64"
+    if not is_compiled_here():
+        sys.stderr.write(f"{NOTE_WITHOUT}\n")
     for layer in LAYERS:
         try:
             download(layer, target)

@@ -12,10 +12,13 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra.acknowledge import acknowledge
+from infra.components.layer import RUNTIME
 
 __all__ = ["WorkerFunction", "deployment_id"]
 
-_ONE_RUNTIME = "The layer's wheels are built for Python 3.12 on arm64; the runtime moves together with them."
+_ONE_RUNTIME = (
+    "The layer's wheels and bytecode are those of the Python that deploys; the runtime is the same."
+)
 _FINDINGS = {
     "AwsSolutions-L1": _ONE_RUNTIME,
     "Serverless-LambdaLatestVersion": _ONE_RUNTIME,
@@ -85,7 +88,7 @@ class WorkerFunction(Construct):
             self,
             "Function",
             function_name=function_name,
-            runtime=lambda_.Runtime.PYTHON_3_12,
+            runtime=RUNTIME,
             architecture=lambda_.Architecture.ARM_64,
             code=code,
             handler=f"functions.{package or name}.handler.handler",

@@ -5,7 +5,11 @@ from __future__ import annotations
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-__all__ = ["PackageLayer"]
+from layers.bytecode import runtime
+
+__all__ = ["RUNTIME", "PackageLayer"]
+
+RUNTIME = lambda_.Runtime(f"python{runtime()}", lambda_.RuntimeFamily.PYTHON)
 
 
 class PackageLayer(lambda_.LayerVersion):
@@ -17,6 +21,6 @@ class PackageLayer(lambda_.LayerVersion):
             id,
             code=lambda_.Code.from_asset(folder),
             compatible_architectures=[lambda_.Architecture.ARM_64],
-            compatible_runtimes=[lambda_.Runtime.PYTHON_3_12],
+            compatible_runtimes=[RUNTIME],
             description=description,
         )

@@ -6,7 +6,6 @@ The stack is created on moto, as in the end-to-end test; every start is a proces
 from __future__ import annotations
 
 import json
-import shutil
 import statistics
 import tempfile
 from pathlib import Path
@@ -40,7 +39,7 @@ def measure(record: Record) -> None:
         try:
             account.deploy(synthesize(folder / "assembly"))
             _sizes(record, folder / "assembly")
-            _starts(record, account, folder / "account")
+            _starts(record, account)
             _calls(record, account)
         finally:
             account.close()
@@ -55,15 +54,9 @@ def _sizes(record: Record, assembly: Path) -> None:
     record.add("core_layer", sum(path.stat().st_size for path in files) / MIB)
 
 
-def _starts(record: Record, account: Account, folder: Path) -> None:
-    """A layer holds no bytecode, and Lambda cannot write it: what that costs is the difference."""
+def _starts(record: Record, account: Account) -> None:
+    """With the bytecode that the layer has, and nothing else: no process may write any."""
     for name in ("api", "agent"):
-        _drop_bytecode(folder)
-        shipped = []
-        for _ in range(_STARTS):
-            shipped.append(_start(account, name))
-            _drop_bytecode(folder)
-        record.add(f"{name}_start_as_shipped", statistics.median(shipped))
         _start(account, name)
         record.add(f"{name}_start", statistics.median(_start(account, name) for _ in range(_STARTS)))
 
@@ -77,11 +70,6 @@ def _start(account: Account, name: str) -> float:
         return environment.cpu_seconds
     finally:
         environment.stop()
-
-
-def _drop_bytecode(folder: Path) -> None:
-    for cache in list((folder / "lambda").rglob("__pycache__")):
-        shutil.rmtree(cache)
 
 
 def _calls(record: Record, account: Account) -> None:

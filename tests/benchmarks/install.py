@@ -64,7 +64,9 @@ def measure(record: Record) -> None:
             ["api", "stop"],
         ):
             run([stix, *arguments], environ)
-        record.add("local_size", _size(local))
+        unpacked = _disk_bytes(folder / "home" / "control-plane") / MIB
+        record.add("local_size", _size(local) + unpacked)
+        record.note(f"of it {unpacked:.2f} MiB of the control plane, unpacked when it first started")
         record.add("local_distributions", len(_distributions(local)))
         record.note(
             "with [local] also: " + ", ".join(sorted({*_distributions(local)} - {*_distributions(base)}))

@@ -20,11 +20,9 @@ def unpack(archive: bytes, folder: Path) -> Path:
 
 
 def content(folder: Path) -> dict[Path, bytes]:
-    """Every file by its path, without what Python writes while it runs."""
+    """Every file by its path."""
     return {
-        path.relative_to(folder): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts
+        path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
     }
 
 

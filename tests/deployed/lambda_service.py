@@ -128,6 +128,8 @@ class LambdaService:
             "TZ": ":UTC",
             "TMPDIR": str(temporary),
             "PYTHONPATH": ":".join(map(str, [task, *(layer / "python" for layer in layers)])),
+            # Lambda's file system takes no bytecode; what was deployed with it is used.
+            "PYTHONDONTWRITEBYTECODE": "1",
             "LAMBDA_TASK_ROOT": str(task),
             "_HANDLER": function.handler,
             "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.run_time}",

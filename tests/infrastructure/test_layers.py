@@ -1,20 +1,26 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import marshal
+import shutil
 import subprocess
 import sys
 from email import message_from_string
 from pathlib import Path
+from types import CodeType
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from layers import build as layers
+from layers import bytecode
 
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 ENVIRONMENT = {
-    "python_version": "3.12",
-    "python_full_version": "3.12.0",
+    "python_version": PYTHON,
+    "python_full_version": f"{PYTHON}.0",
     "platform_machine": "aarch64",
     "platform_system": "Linux",
     "sys_platform": "linux",
@@ -45,6 +51,11 @@ def any_layer(request: pytest.FixtureRequest) -> Path:
     return layers.assemble(request.param, "arm64") / "python"
 
 
+def names_of(folder: Path) -> list[str]:
+    """Modules, of which each is there as source and as bytecode."""
+    return [path.name.partition(".")[0] for path in (*folder.rglob("*.py"), *folder.rglob("*.pyc"))]
+
+
 def versions_in(layer: Path) -> dict[str, str]:
     found = [message_from_string(path.read_text()) for path in layer.glob("*.dist-info/METADATA")]
     return {canonicalize_name(entry["Name"]): entry["Version"] for entry in found}
@@ -66,12 +77,12 @@ def test_layer_of_a_cloud_holds_no_other_clouds_sdk_and_nothing_of_the_core_laye
     assert not (any_layer / "stix").exists()
 
 
-def test_layer_is_for_arm64_and_python_3_12(any_layer: Path) -> None:
+def test_layer_is_for_arm64_and_this_python(any_layer: Path) -> None:
     libraries = list(any_layer.rglob("*.so"))
     assert libraries or any_layer.parent.name == "kubernetes-arm64"
     for library in libraries:
         # abi3: for every Python from some version on.
-        assert "cpython-312-aarch64" in library.name or ".abi3." in library.name
+        assert f"cpython-{PYTHON.replace('.', '')}-aarch64" in library.name or ".abi3." in library.name
         # ELF header: e_machine 0xB7 is AArch64.
         assert library.read_bytes()[18:20] == b"\xb7\x00"
 
@@ -101,8 +112,48 @@ def test_layer_has_the_package_without_what_runs_on_peoples_machines(layer: Path
 
 def test_layer_has_no_litter(any_layer: Path) -> None:
     names = {path.name for path in any_layer.rglob("*")}
-    assert not names & {"__pycache__", "RECORD", "INSTALLER", "tests", "bin"}
-    assert not [name for name in names if name.endswith(".pyc")]
+    assert not names & {"RECORD", "INSTALLER", "tests", "bin"}
+
+
+def code_of(bytecode: Path) -> CodeType:
+    """Raises ``AssertionError`` unless it is this Python's, and taken whatever its source is."""
+    data = bytecode.read_bytes()
+    flags = int.from_bytes(data[4:8], "little")
+    assert (data[:4], flags) == (importlib.util.MAGIC_NUMBER, 0b01), bytecode
+    code: CodeType = marshal.loads(data[16:])
+    return code
+
+
+def test_every_module_of_the_core_layer_has_bytecode_beside_it(layer: Path) -> None:
+    modules = {str(path.relative_to(layer)) for path in layer.rglob("*.py")}
+    assert len(modules) > 400
+    found = [code_of(path).co_filename for path in layer.rglob("*.pyc")]
+    assert sorted(found) == sorted(f"/opt/python/{name}" for name in modules)
+
+
+@pytest.mark.parametrize("any_layer", layers.LAYERS[1:], indirect=True)
+def test_every_module_of_a_clouds_layer_is_bytecode(any_layer: Path) -> None:
+    assert not list(any_layer.rglob("*.py"))
+    assert not list(any_layer.rglob("__pycache__"))
+    for path in any_layer.rglob("*.pyc"):
+        assert code_of(path).co_filename == f"/opt/python/{path.relative_to(any_layer).with_suffix('.py')}"
+
+
+def test_bytecode_is_the_same_when_it_is_compiled_elsewhere(layer: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "other"
+    shutil.copytree(layer / "pydantic", tree, ignore=shutil.ignore_patterns("__pycache__"))
+    bytecode.compile_tree(tree, "/opt/python/pydantic")
+    assert files(tree) == files(layer / "pydantic")
+
+
+def test_nothing_is_compiled_when_lambda_lacks_this_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bytecode, "_HERE", "3.99")
+    (tmp_path / "module.py").write_text("")
+    bytecode.compile_tree(tmp_path, "/opt/python")
+    assert (bytecode.runtime(), bytecode.is_compiled_here()) == ("3.12", False)
+    assert files(tmp_path).keys() == {"module.py"}
 
 
 def test_layer_is_the_same_when_it_is_assembled_elsewhere(layer: Path, tmp_path: Path) -> None:
@@ -121,12 +172,12 @@ def test_layer_is_assembled_again_when_the_package_changed(
     wheels = layers.download("core", "arm64")
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels" / wheels.name).symlink_to(wheels)
-    monkeypatch.setattr(layers, "package_source", lambda: package)
+    monkeypatch.setattr(layers, "package_sources", lambda: [package])
     first = layers.assemble("core", "arm64", build=tmp_path) / "python" / "stix"
-    assert files(first).keys() == {"__init__.py"}
+    assert names_of(first) == ["__init__", "__init__"]
     (package / "__init__.py").rename(package / "model.py")
     again = layers.assemble("core", "arm64", build=tmp_path) / "python" / "stix"
-    assert files(again).keys() == {"model.py"}
+    assert names_of(again) == ["model", "model"]
 
 
 def test_layer_is_missed_with_the_fix_when_it_was_never_downloaded(tmp_path: Path) -> None:
@@ -147,8 +198,8 @@ for module in pkgutil.walk_packages(stix.__path__, "stix."):
 """
     package = tmp_path / "stix"
     source = layer / "stix"
-    for path in layers.package_files(source):
-        target = package / path.relative_to(source)
+    for name, path in layers.package_files(source).items():
+        target = package / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
     done = subprocess.run(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_function_of_a_cloud_has_its_cloud_and_nothing_of_the_control_plane(synt
 def test_function_is_arm64_python_with_json_logs(synthesized: Synthesized, name: str) -> None:
     function = functions(synthesized)[name]
     assert function["Architectures"] == ["arm64"]
-    assert function["Runtime"] == "python3.12"
+    assert function["Runtime"] == f"python{sys.version_info.major}.{sys.version_info.minor}"
     assert function["Handler"] == f"functions.{name}.handler.handler"
     assert function["LoggingConfig"]["LogFormat"] == "JSON"
     assert short(function["LoggingConfig"]["LogGroup"]["Ref"]) == f"{name.capitalize()}Logs"

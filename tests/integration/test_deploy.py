@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from stix.application.records import cluster_key
 from stix.cli.app import app
 from stix.cli.session import Session
 from stix.deployment import cdk
-from stix.deployment.bundle import app_folder
 from stix.ports.state_store import Item
 from tests.providers.aws.fresh import fresh_aws
 
@@ -59,7 +57,7 @@ class Account:
 
     @property
     def steps(self) -> list[str]:
-        return [words[0] for words in self.commands if not words[0].endswith("build.py")]
+        return [words[0] for words in self.commands if words != ["-m", "layers.build"]]
 
     def stix(self, *arguments: str) -> Result:
         environ = {"STIX_HOME": str(self.home), "HOME": str(self.home)}
@@ -123,25 +121,3 @@ def test_deploy_names_the_option_when_clouds_are_wrong(account: Account, clouds:
     done = account.stix("deploy", "--clouds", clouds)
     assert done.exit_code == 2
     assert "--clouds" in done.output
-
-
-def test_app_is_unpacked_once_when_the_package_is_a_wheels(tmp_path: Path) -> None:
-    package = tmp_path / "site-packages" / "stix"
-    for part in ("functions/api", "infra/state_machines"):
-        (package / "_bundle" / part).mkdir(parents=True)
-    (package / "_bundle" / "functions" / "api" / "handler.py").write_text("")
-    (package / "_bundle" / "infra" / "state_machines" / "launch.asl.json").write_text("{}")
-    with zipfile.ZipFile(package / "_bundle" / "deploy.zip", "w") as archive:
-        archive.writestr("cdk.json", "{}")
-        archive.writestr("infra/app.py", "")
-    folder = app_folder(tmp_path / "home", package)
-    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert files == {
-        "cdk.json",
-        "infra/app.py",
-        "functions/api/handler.py",
-        "infra/state_machines/launch.asl.json",
-    }
-    (folder / ".build").mkdir()
-    assert app_folder(tmp_path / "home", package) == folder
-    assert (folder / ".build").is_dir()

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ast
-import hashlib
-import importlib.util
 import io
 import json
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -170,14 +167,3 @@ def test_answer_is_read_exactly_when_its_length_is_told_in_any_way(raw, body, re
 def test_answer_is_refused_when_it_is_cut_short_or_not_http(raw):
     with pytest.raises(BadAnswerError):
         Answer(io.BytesIO(raw)).body()
-
-
-def test_archive_of_the_wheel_is_used_when_it_is_there(tmp_path):
-    copy = tmp_path / "archive.py"
-    shutil.copyfile(Path(archive_bytes.__code__.co_filename), copy)
-    (tmp_path / "agent.pyz").write_bytes(b"made before")
-    spec = importlib.util.spec_from_file_location("archive_of_a_wheel", copy)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.archive_bytes() == b"made before"
-    assert module.build_archive(tmp_path / "out.pyz") == hashlib.sha256(b"made before").hexdigest()

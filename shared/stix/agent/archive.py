@@ -28,10 +28,7 @@ def build_archive(destination: Union[str, Path]) -> str:
 
 
 def archive_bytes() -> bytes:
-    """The zipapp's bytes: as they were made for the wheel, or from the sources beside this file."""
-    made = Path(__file__).resolve().with_name("agent.pyz")
-    if made.is_file():
-        return made.read_bytes()
+    """The zipapp's bytes, from the sources beside this file."""
     buffer = io.BytesIO()
     buffer.write(b"#!/usr/bin/env python3\n")
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:

@@ -176,7 +176,7 @@ def login(session: Session, url: str | None, token: str | None, stack: str | Non
     if stack is not None:
         if url is not None or token is not None:
             raise click.UsageError("--stack gives both the address and a token: leave -e and -t out.")
-        url, token = _from_stack(stack)
+        url, token = _from_stack(session, stack)
     if url is None:
         if not session.interactive:
             raise click.UsageError("Nobody can answer here: give -e URL.")
@@ -196,8 +196,9 @@ def login(session: Session, url: str | None, token: str | None, stack: str | Non
     _warn_if_shadowed(session)
 
 
-def _from_stack(stack: str) -> tuple[str, str]:
+def _from_stack(session: Session, stack: str) -> tuple[str, str]:
     """Imported only here: an operator's command may need the AWS SDK, people's may not."""
+    import_module("stix.control_plane").open_control_plane(session.home)
     try:
         first_token = import_module("stix.deployment.first_token")
         import_module("botocore.session")

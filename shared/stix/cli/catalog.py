@@ -127,6 +127,9 @@ def _sources(session: Session, clouds: tuple[str, ...]) -> list[Source]:
     import random
     import time
 
+    from stix.control_plane import open_control_plane
+
+    open_control_plane(session.home)  # which has the fetchers
     from stix.catalog.fetchers.registry import CLOUDS, make_client, missing, sources
     from stix.catalog.snapshot import snapshot_rows
 

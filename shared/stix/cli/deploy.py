@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from stix.cli.session import Session
+from stix.control_plane import open_control_plane
 from stix.model.errors import StixError
 from stix.sdk.endpoint import Endpoint, save_login
 from stix.sdk.errors import NotConfiguredError, SdkError
@@ -54,11 +55,11 @@ def deploy_command(
     Uses the AWS credentials and the region of the environment. Shows what would change and asks.
     """
     _require_extra()
+    folder = open_control_plane(session.home)
     cdk_module = import_module("stix.deployment.cdk")
     account_module = import_module("stix.deployment.account")
     where = account_module.account()
     session.note(f"Account {where.id}, region {where.region}, as {where.caller}")
-    folder = import_module("stix.deployment.bundle").app_folder(session.home)
     context = cdk_module.context_of(deployment, clouds, alarm_email)
     cdk = cdk_module.Cdk(folder, context, {**session.environ, "AWS_REGION": where.region})
     try:

@@ -46,8 +46,12 @@ _COLUMNS = [
 
 
 @click.group("simulate", short_help="Try spot policies on recorded availability.")
-def simulate_command() -> None:
+@click.pass_obj
+def simulate_command(session: Session) -> None:
     """Replay recorded spot availability through the policies that managed jobs and services use."""
+    from stix.control_plane import open_control_plane
+
+    open_control_plane(session.home)  # which has the policies
 
 
 simulate_command.add_command(serve_command)

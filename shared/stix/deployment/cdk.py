@@ -32,7 +32,7 @@ class Cdk:
 
     def build_layers(self) -> None:
         """Download what the functions' layers pin; needs the network only after a change."""
-        self._run([sys.executable, str(self.folder / "layers" / "build.py")], "the layers could not be built")
+        self._run([sys.executable, "-m", "layers.build"], "the layers could not be built")
 
     def bootstrap(self, account: str, region: str) -> None:
         self._cdk("bootstrap", f"aws://{account}/{region}")

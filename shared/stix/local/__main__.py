@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stix.local.server import serve
+from stix.control_plane import open_control_plane
 
 __all__ = ["main"]
 
@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--public-url", help="address under which machines elsewhere reach this server")
     command.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    open_control_plane(options.home)
+    from stix.local.server import serve
+
     return serve(
         options.home, port=options.port, public_url=options.public_url, ready_descriptor=options.ready_fd
     )

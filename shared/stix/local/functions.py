@@ -160,10 +160,8 @@ class Functions:
 
 
 def bundle_folder() -> Path:
-    """The folder that holds ``functions/`` and ``infra/``: in the wheel, or this file's clone."""
-    package = Path(__file__).resolve().parent.parent
-    bundled = package / "_bundle"
-    return bundled if bundled.is_dir() else package.parent.parent
+    """The folder that holds ``functions/`` and ``infra/``: this file's clone, or what was unpacked."""
+    return Path(__file__).resolve().parents[3]
 
 
 def import_handlers(names: Iterable[str] = FUNCTIONS) -> dict[str, Handler]:
