@@ -58,6 +58,9 @@ class Replica:
             ).encode()
         if path in ("/sick", "/well"):
             self.healthy = path == "/well"
+        if path == "/metrics":
+            samples = f'queued{{model="a b"}} 2\nqueued{{model="c"}} {len(self.name)}\nqueued_x 9\n'
+            return 200, f"# TYPE queued gauge\n{samples}".encode()
         if path == "/hits":
             return 200, str(self.posts).encode()
         if path == "/echo":

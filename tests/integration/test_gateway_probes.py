@@ -14,7 +14,7 @@ import pytest
 
 from stix.gateway.probes import ask
 from stix.gateway.view import Probe, Replica
-from tests.integration.gateway_world import gateway, has_haproxy
+from tests.integration.gateway_world import GatewayProcess, eventually, gateway, has_haproxy
 
 __all__ = ["gateway"]
 
@@ -111,3 +111,13 @@ def test_a_replica_that_is_sick_leaves_the_rotation_at_once_and_has_failed_after
     assert gateway.await_state("a", "failed")["reason"] == "/health answers 500 X; so for 2 s"
     httpx.get(f"{a.url}/well")
     gateway.await_state("a", "ready")
+
+
+def test_metric_is_summed_over_ready_replicas_when_the_view_asks_for_it(gateway: GatewayProcess) -> None:
+    first, second = gateway.replica("one"), gateway.replica("four")
+    gateway.show(first.entry(), second.entry(), metric={"name": "queued"})
+    eventually(lambda: gateway.chat()["metric"] == (2 + 3) + (2 + 4), 20)
+    gateway.show(first.entry(), metric={"name": "unheard"})
+    eventually(lambda: gateway.chat()["metric"] is None)
+    gateway.show(first.entry())
+    assert "metric" not in gateway.chat()

@@ -18,6 +18,7 @@ from .publish import STATUS
 from .reconcile import Reconciler
 from .render import Settings
 from .runtime_api import RuntimeApi, RuntimeApiError
+from .scraping import Scraper
 from .view import Replica, View, ViewError, parse_view
 
 log = logging.getLogger("stix.gateway")
@@ -71,10 +72,14 @@ class Supervisor:
         self._read_view()
         self._prober.update(self._view)
         self._prober.forget_absent()
+        self._scraper = Scraper(lambda: self._prober.health, self._clock)
+        self._scraper.update(self._view)
+        scraping = asyncio.get_running_loop().create_task(self._scraper.run())
         tick_at = time.monotonic() + _DRAIN_TICK_SECONDS
         while not self._stopping:
             if self._read_view():
                 self._prober.update(self._view)
+                self._scraper.update(self._view)
                 self._dirty = True
             await self._keep_running()
             draining = len(self._reconciler.leaving) > len(self._reconciler.drained)
@@ -84,6 +89,7 @@ class Supervisor:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._event.wait(), _LOOK_SECONDS)
             self._event.clear()
+        scraping.cancel()
         await self._prober.close()
         if not self._leaves:
             await _aside(self._haproxy.stop)
@@ -174,6 +180,8 @@ class Supervisor:
                 "replicas": {one.id: self._of_replica(service.name, one) for one in service.replicas},
                 **self._metrics.of_service(service.name, now),
             }
+            if service.metric is not None:
+                services[service.name]["metric"] = self._scraper.total(service.name, now)
         problems = [*self._view_problems, *([self._problem] if self._problem else [])]
         telling = {"view": self._view.version, "problems": problems, **_worth_telling(services)}
         if telling != self._told:

@@ -22,7 +22,7 @@ from .fields import (
     whole,
 )
 
-__all__ = ["POLICIES", "Probe", "Replica", "Service", "Tls", "View", "ViewError", "parse_view"]
+__all__ = ["POLICIES", "Metric", "Probe", "Replica", "Service", "Tls", "View", "ViewError", "parse_view"]
 
 POLICIES = ("round_robin", "least_load", "instance_aware_least_load", "weighted", "sticky")
 _DAY = 86400.0
@@ -65,6 +65,14 @@ class Replica:
 
 
 @dataclass(frozen=True)
+class Metric:
+    """A metric that replicas show at ``path`` in Prometheus' text format."""
+
+    name: str
+    path: str = "/metrics"
+
+
+@dataclass(frozen=True)
 class Tls:
     """PEM texts: the certificate with its chain, and the key."""
 
@@ -91,6 +99,7 @@ class Service:
     stream_timeout_seconds: int = 120
     drain_seconds: float = 120
     probe: Optional[Probe] = None
+    metric: Optional[Metric] = None
     replicas: Tuple[Replica, ...] = ()
 
 
@@ -151,6 +160,7 @@ def _service(fields: Fields) -> Service:
         stream_timeout_seconds=fields.take("stream_timeout_seconds", _WHOLE_SECONDS, 120),
         drain_seconds=fields.take("drain_seconds", _SECONDS, 120.0),
         probe=_probe(fields.inner("probe")) if fields.has("probe") else None,
+        metric=_metric(fields.inner("metric")) if fields.has("metric") else None,
         replicas=replicas,
     )
 
@@ -179,6 +189,12 @@ def _probe(fields: Fields) -> Probe:
         body=fields.take("post_data", _post_data, None),
         headers=fields.take("headers", headers, {}),
     )
+
+
+def _metric(fields: Fields) -> Metric:
+    name = matching(re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,199}"), "Write a name as Prometheus has them.")
+    path = matching(re.compile(r"/[!-~]*"), "Write a path such as /metrics, without blanks.")
+    return Metric(fields.take("name", name), fields.take("path", path, "/metrics"))
 
 
 def _tls(fields: Fields) -> Tls:
