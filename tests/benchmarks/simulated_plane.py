@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,20 @@ from stix.local.server import serve
 from .simulated_cloud import SimulatedCompute
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def main(home: str, port: str) -> int:
     def simulated(*_: Any) -> Any:
         return SimulatedCompute(composition.LOCAL, int(port))
 
     composition._local_compute = simulated
-    return serve(Path(home))
+    # Machines of a cloud call a public address, and may take minutes to boot.
+    listening = free_port()
+    return serve(Path(home), port=listening, public_url=f"http://127.0.0.1:{listening}")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
         SqliteDatabase(folder / "state.db"), {"crash": Definition.from_text("crash", text)}, invoke
     )
     pools = {name: ThreadPoolExecutor(4) for name in ("item", "work", "ask")}
-    driver = WorkflowDriver(interpreter, lambda function, call: pools[function].submit(call) and None)
+    driver = WorkflowDriver(interpreter, lambda function, call, order: pools[function].submit(call) and None)
     driver.start()
     interpreter.start("crash", "run", {"items": [{"id": n, "hold": n in (3, 4)} for n in range(8)]})
     print("started", flush=True)

@@ -39,7 +39,7 @@ class Runtime:
         self.driver = WorkflowDriver(self.interpreter, self.submit)
         self.driver.start()
 
-    def submit(self, function: str, call: Callable[[], None]) -> None:
+    def submit(self, function: str, call: Callable[[], None], order: float) -> None:
         self.pools[function].submit(call)
 
     def until(self, name: str, status: str = "SUCCEEDED") -> Execution:

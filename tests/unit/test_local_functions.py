@@ -172,3 +172,19 @@ def test_other_work_begins_all_the_same_when_a_request_never_ends() -> None:
     assert done.wait(DEADLINE)
     go_on.set()
     assert both.close(DEADLINE)
+
+
+def test_what_began_earlier_goes_on_first_when_much_waits() -> None:
+    order: list[int] = []
+    begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
+    pool = WorkerPool("one", 1)
+    pool.submit(lambda: (begun.set(), go_on.wait(DEADLINE)))
+    assert begun.wait(DEADLINE)
+    for number in (7, 3, 5, 3):
+        pool.submit(lambda number=number: order.append(number), number)
+    pool.submit(done.set, 9)
+    go_on.set()
+    assert done.wait(DEADLINE)
+    assert order == [3, 3, 5, 7]
+    pool.stop()
+    assert pool.join(DEADLINE)

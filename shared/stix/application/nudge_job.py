@@ -27,11 +27,12 @@ def wait_topic(workspace: str, number: int) -> str:
     return f"managed/{workspace}/{number}"
 
 
-def nudge(world: World, workspace: str, owner: str) -> None:
+def nudge(world: World, workspace: str, owner: str, *, again: float = RUN_BEGINS_SECONDS) -> None:
     """Let the managed job or the service ``owner`` look at what it has; one that has ended, or is none, stays
     as it is.
 
-    The write comes first: a process that dies before the run begins leaves a job that is due within a minute.
+    The write comes first: a process that dies before the run begins leaves a job that is due
+    in ``again`` seconds.
     """
     service = service_name(owner)
     if service is not None:
@@ -43,7 +44,7 @@ def nudge(world: World, workspace: str, owner: str) -> None:
         if worker is not None:
             nudge_pool(world, workspace, worker[0], worker=worker[1])
         return
-    due_at = world.clock.now() + RUN_BEGINS_SECONDS
+    due_at = world.clock.now() + again
 
     def change(job: ManagedJob) -> ManagedJob | None:
         return None if job.status.terminal else job.changed(due_at=due_at, nudges=job.nudges + 1)

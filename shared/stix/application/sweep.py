@@ -19,7 +19,6 @@ from stix.application.lifetimes import cluster_ending
 from stix.application.lost_machines import look_at_boot
 from stix.application.nudge_job import nudge
 from stix.application.nudge_pool import nudge_pool
-from stix.application.nudge_pool import nudge_pool
 from stix.application.operations import finish, note
 from stix.application.places import SYSTEM
 from stix.application.race import end_rivals
@@ -30,7 +29,7 @@ from stix.application.records import (
     save,
     update,
 )
-from stix.application.runs import failure_reason, start_run
+from stix.application.runs import RUN_BEGINS_SECONDS, failure_reason, start_run
 from stix.application.sweep_orphans import PLACE_SECONDS
 from stix.application.want import autostop_now, end_by_limit
 from stix.application.world import World
@@ -42,7 +41,6 @@ from stix.model.job import Job
 from stix.model.ledger import LedgerEntry
 from stix.model.managed_job import ManagedJob
 from stix.model.operation import Operation
-from stix.model.pool import JobPool
 from stix.model.pool import JobPool
 from stix.model.service_state import Service
 from stix.model.status import ClusterStatus, IntentStatus, JobStatus, NodeStatus, OperationStatus, Wanted
@@ -71,6 +69,7 @@ _MAX_FAILURES = 5
 _NODE_CHECK_SECONDS = 900.0
 _POSTPONE_SECONDS = 300.0
 _LONGEST_WATCH = 3600.0
+_LONGEST_NUDGE = 600.0
 _RARELY, _RARE_WINDOW = 600, 60
 
 
@@ -262,12 +261,11 @@ def _service(world: World, item: Item, now: float) -> None:
 
 
 def _managed_job(world: World, item: Item, now: float) -> None:
-    """The write of a nudge is the claim: its version names the run."""
-    nudge(world, item.key.workspace, load(ManagedJob, item).owner)
-
-
-def _pool(world: World, item: Item, now: float) -> None:
-    nudge_pool(world, item.key.workspace, load(JobPool, item).name)
+    """The write of a nudge is the claim: its version names the run. The longer a job has been as it is, the
+    longer until the next one: runs that wait for their turn do not come sooner by being more."""
+    job = load(ManagedJob, item)
+    again = min(max(now - job.since, RUN_BEGINS_SECONDS), _LONGEST_NUDGE)
+    nudge(world, job.workspace, job.owner, again=again)
 
 
 def _pool(world: World, item: Item, now: float) -> None:
@@ -284,7 +282,6 @@ KINDS: dict[str, Callable[[World, Item, float], None]] = {
     Job.kind: _job,
     Operation.kind: _operation,
     ManagedJob.kind: _managed_job,
-    JobPool.kind: _pool,
     JobPool.kind: _pool,
     Service.kind: _service,
     GatewayFleet.kind: _gateways,

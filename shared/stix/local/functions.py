@@ -136,9 +136,10 @@ class Functions:
             )
         return json.loads(answer)
 
-    def submit(self, name: str, work: Callable[[], None]) -> None:
-        """Run ``work`` on a thread of the function ``name``, after what was queued there before."""
-        self._pools[name].submit(work if name in _REQUESTS else lambda: self._after_requests(work))
+    def submit(self, name: str, work: Callable[[], None], order: float = 0.0) -> None:
+        """Run ``work`` on a thread of the function ``name``, before what waits there with a greater ``order``
+        and after what was queued before with the same."""
+        self._pools[name].submit(work if name in _REQUESTS else lambda: self._after_requests(work), order)
 
     def _after_requests(self, work: Callable[[], None]) -> None:
         """One interpreter lock serves all threads: without this a burst of launches would keep the people

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import itertools
 import logging
+import math
 import queue
 import threading
 import time
@@ -19,7 +21,7 @@ T = TypeVar("T")
 
 
 class WorkerPool:
-    """At most ``size`` threads that run what is submitted, in order of arrival.
+    """At most ``size`` threads that run what is submitted, in order of arrival where ``order`` is equal.
 
     The threads are daemons: an invocation that hangs must not keep the process from ending. After ``close``
     whatever is submitted is dropped.
@@ -29,13 +31,15 @@ class WorkerPool:
         self._name = name
         self._size = size
         self._lock = threading.Lock()
-        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._work: queue.PriorityQueue[tuple[float, int, Callable[[], None] | None]] = queue.PriorityQueue()
+        self._arrivals = itertools.count()
         self._threads: list[threading.Thread] = []
         self._unfinished = 0
         self._closed = False
 
-    def submit(self, work: Callable[[], None]) -> None:
-        """Run ``work`` soon. It must not raise; if it does, that is logged."""
+    def submit(self, work: Callable[[], None], order: float = 0.0) -> None:
+        """Run ``work`` soon, before all that waits with a greater ``order``. It must not raise; if it does,
+        that is logged."""
         with self._lock:
             if self._closed:
                 return
@@ -46,7 +50,7 @@ class WorkerPool:
                 )
                 self._threads.append(thread)
                 thread.start()
-        self._work.put(work)
+        self._work.put((order, next(self._arrivals), work))
 
     @property
     def busy(self) -> bool:
@@ -66,7 +70,7 @@ class WorkerPool:
             except queue.Empty:
                 break
         for _ in range(threads):
-            self._work.put(None)
+            self._work.put((math.inf, next(self._arrivals), None))
 
     def join(self, seconds: float) -> bool:
         """Wait for the work in progress; False when some of it is still running after ``seconds``."""
@@ -76,7 +80,7 @@ class WorkerPool:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self) -> None:
-        while (work := self._work.get()) is not None:
+        while (work := self._work.get()[2]) is not None:
             try:
                 work()
             except Exception:

@@ -25,15 +25,17 @@ _RETRY_SECONDS = 1.0
 class WorkflowDriver:
     """Runs an ``Interpreter``: a dispatcher thread for timers and ready frames, ``submit`` for every call.
 
-    ``submit(function, call)`` hands the zero-argument ``call`` to the executor of that function and returns
-    at once. The thread that ran a call also writes its result and starts what follows. A result that cannot
-    be written (a full disk) is kept and written later.
+    ``submit(function, call, order)`` hands the zero-argument ``call`` to the executor of that function and
+    returns at once. ``order`` is smaller for runs that began earlier: where calls have to wait, what has
+    begun is to end before more begins, or all of it is late together. The thread that ran a call also writes
+    its result and starts what follows. A result that cannot be written (a full disk) is kept and written
+    later.
     """
 
     def __init__(
         self,
         interpreter: Interpreter,
-        submit: Callable[[str, Callable[[], None]], None],
+        submit: Callable[[str, Callable[[], None], float], None],
         *,
         clock: Callable[[], float] = time.time,
     ):
@@ -73,7 +75,7 @@ class WorkflowDriver:
         if self._stopping:
             return  # its frame stays "running" and the next start runs it
         try:
-            self._submit(invocation.function, lambda: self._perform(invocation))
+            self._submit(invocation.function, lambda: self._perform(invocation), invocation.frame_id)
         except (
             Exception
         ):  # the edge to the caller's executors: one that was shut down must not fail the machine
