@@ -8,7 +8,7 @@ from stix.api.v1_pools import PoolApplyRequest
 from stix.application import settle_cluster, want
 from stix.application.advance_pool import advance_pool
 from stix.application.apply_pool import apply_pool
-from stix.application.managed_job_views import job_body
+from stix.application.managed_job_views import explain_job, job_body
 from stix.application.pool_views import list_pools, pool_of_path, pool_view, setup_of_worker
 from stix.model.errors import ConflictError, InvalidInputError, NoOfferError, NotFoundError, TaskError
 from stix.model.status import ManagedJobStatus, PoolStatus, Wanted
@@ -82,6 +82,9 @@ def test_jobs_wait_and_follow_each_other_by_priority(plane):
         plane.send({"resources": {"priority": priority}})
     assert [plane.on(number) for number in (1, 2, 3)] == [1, 0, 0]
     assert plane.managed(3).reason == "it waits for a worker of pool warm"
+    told = explain_job(plane.world, plane.managed(2))["decisions"][-1]["message"]
+    assert told == "waits: every worker that fits is taken, 1 before it"
+    assert "waits" not in explain_job(plane.world, plane.managed(1))["decisions"][-1]["message"]
     plane.begin(1)
     plane.finish(1)
     assert [plane.on(number) for number in (2, 3)] == [0, 1]

@@ -8,6 +8,7 @@ from stix.application.job_draft import get_job
 from stix.application.job_offers import work_done
 from stix.application.ledger import cluster_cost
 from stix.application.observe_run import cluster_and_job
+from stix.application.pool_views import waits_in_pool
 from stix.application.records import child_records, cursor_of_request, load, managed_job_key
 from stix.application.world import World
 from stix.model.cluster import Cluster
@@ -180,7 +181,10 @@ def explain_job(world: World, job: ManagedJob) -> dict[str, Any]:
     with_deadline = [task for task in job.tasks if task.deadline_at is not None]
     return {
         "job": job_body(job),
-        "decisions": [{"at": event.at, "message": _words(job, event)} for event in events],
+        "decisions": [
+            *({"at": event.at, "message": _words(job, event)} for event in events),
+            *({"at": world.clock.now(), "message": f"waits: {why}"} for why in waits_in_pool(world, job)),
+        ],
         "cost": _cost(world, job),
         "work": sum(task.work for task in with_deadline),
         "work_done": sum(work_done(world, job.workspace, job.id, task) for task in with_deadline),

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from stix.application.advance_pool import policy_seats
 from stix.application.nudge_pool import find_pool
 from stix.application.observe_run import cluster_and_job
+from stix.application.pool_workers import alive
 from stix.application.records import child_records, cursor_of_request, load
 from stix.application.world import World
 from stix.model.cluster import Cluster
 from stix.model.errors import NotFoundError
 from stix.model.job import Job
+from stix.model.managed_job import ManagedJob
 from stix.model.pool import JobPool, PoolSeat, PoolWorker
 from stix.model.status import ReplicaStatus
+from stix.pools.assign import assign
 
-__all__ = ["list_pools", "pool_of_path", "pool_view", "setup_of_worker"]
+__all__ = ["list_pools", "pool_of_path", "pool_view", "setup_of_worker", "waits_in_pool"]
 
 _PAGE = 100
 
@@ -95,6 +99,16 @@ def _worker(worker: PoolWorker, jobs: list[int]) -> dict[str, Any]:
         "price": worker.price,
         "jobs": jobs,
     }
+
+
+def waits_in_pool(world: World, job: ManagedJob) -> list[str]:
+    """Why each of its tasks that waits for a worker does so now, in words."""
+    pool = find_pool(world, job.workspace, job.pool) if job.pool and not job.status.terminal else None
+    if pool is None:
+        return []
+    seats = policy_seats(child_records(world, PoolSeat, job.workspace, pool.name))
+    waits = assign(alive(pool), seats, pool.template.version, world.clock.now()).waits
+    return [why for seat, why in waits.items() if seat.startswith(f"{job.id:010d}.")]
 
 
 def setup_of_worker(world: World, pool: JobPool, text: str) -> tuple[Cluster, Job]:

@@ -18,7 +18,7 @@ _TEXT = "not supported by `launch` yet."
 # api_server_access) is not here: a launch does what was asked without it.
 _TASK = {
     "service": "Remove it to run the task once.",
-    "pool": "Remove it to run the task once.",
+    "pool": "`stix jobs pool apply` makes such a pool; remove it to run the task once.",
     "depends_on": "Launch the tasks one after the other.",
     "deadline": "Remove it.",
     "max_duration": "Remove it; `timeout` in run: bounds a command.",
