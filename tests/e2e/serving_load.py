@@ -189,11 +189,14 @@ class _Connection:
             raise ValueError(f"the stream is answered with {status}")
 
     async def events(self) -> AsyncIterator[dict[str, object]]:
+        left = b""
         while size := int((await self._line()).split(";")[0], 16):
-            text = (await self._reader.readexactly(size)).decode().strip().removeprefix("data: ")
+            # A proxy may cut and join chunks as it likes.
+            *events, left = (left + await self._reader.readexactly(size)).split(b"\n\n")
             await self._line()
-            if text != "[DONE]":
-                yield json.loads(text)
+            for text in events:
+                if text != b"data: [DONE]":
+                    yield json.loads(text.removeprefix(b"data: "))
         await self._line()
 
     async def _head(self) -> tuple[int, dict[str, str]]:
