@@ -1,17 +1,30 @@
-"""For all tests: property tests draw the same examples in every run (``make soak`` draws new ones), and a
-process reads each of the AWS SDK's service descriptions once, not once for every session."""
+"""For all tests: property tests draw the same examples in every run (``make soak`` runs those that are marked
+``property`` too, with new ones), and a process reads each of the AWS SDK's service descriptions once."""
 
 from __future__ import annotations
 
 import functools
-import os
 
 import botocore.session
-from hypothesis import settings
+import pytest
+from hypothesis import is_hypothesis_test, settings
+
+from tests.samples import FULL
 
 settings.register_profile("repeatable", derandomize=True)
-if not os.environ.get("STIX_TEST_NEW_EXAMPLES"):
+if not FULL:
     settings.load_profile("repeatable")
 
 # EC2's alone is megabytes of JSON, and adapters, the SDK and moto have sessions of their own.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "property: draws examples; put on by itself, `make soak` draws more")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker("property")

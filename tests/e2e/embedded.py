@@ -28,12 +28,15 @@ ROOT = Path(__file__).parents[2]
 GENEROUS = 120.0
 ENDED = frozenset({"SUCCEEDED", "FAILED", "FAILED_SETUP", "FAILED_DRIVER", "CANCELLED"})
 
+_SELDOM_SECONDS = 0.3
+
 T = TypeVar("T")
 Done = subprocess.CompletedProcess[str]
 
 
 def await_that(what: str, look: Callable[[], T], *, seconds: float = GENEROUS, every: float = 0.05) -> T:
-    """The first truthy value of ``look``; the deadline only keeps a failure from hanging."""
+    """The first truthy value of ``look``; the deadline only keeps a failure from hanging. What takes longer
+    is looked for less often: a look may be a command."""
     deadline = time.monotonic() + seconds
     while True:
         if found := look():
@@ -41,6 +44,7 @@ def await_that(what: str, look: Callable[[], T], *, seconds: float = GENEROUS, e
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {seconds:g} s")
         time.sleep(every)
+        every = max(every, min(every * 1.25, _SELDOM_SECONDS))
 
 
 def live_items(store: StateStore) -> list[Item]:

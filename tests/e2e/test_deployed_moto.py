@@ -151,7 +151,7 @@ def test_task_runs_on_two_machines_and_its_cluster_stops_when_idle(
     assert cluster(person, "train")["status"] == "UP"
     swept = account.pass_time(301)["Runs sweep-due-items every 60 seconds."]
     assert json.loads(swept[0].payload)["looked_at"]["cluster"] == 1
-    await_that("train stops", lambda: cluster(person, "train")["status"] == "STOPPED", every=0.5)
+    await_that("train stops", lambda: cluster(person, "train")["status"] == "STOPPED", every=1)
     assert not any(host.on for host in account.machines.values())
 
     person.stix("down", "-y", "train")
@@ -169,7 +169,7 @@ def test_lost_spot_machine_is_noticed_and_ends_its_job(account: Account, person:
         queue = json.loads(person.stix("queue", "cheap", "-o", "json").stdout)
         return bool(queue["jobs"][0]["status"] == "RUNNING")
 
-    await_that("the job runs", runs, every=0.5)
+    await_that("the job runs", runs, every=1)
     lost = instances(account)[1]
     assert not any(outcome.failed for outcome in account.interrupt_spot(lost))
     # Nobody reports the machine any more: the sweep asks its provider, whose word decides.
@@ -178,7 +178,7 @@ def test_lost_spot_machine_is_noticed_and_ends_its_job(account: Account, person:
     def noticed() -> bool:
         return "a node was lost" in cluster(person, "cheap")["reason"]
 
-    await_that("the loss", noticed, every=0.5)
+    await_that("the loss", noticed, every=1)
     (job,) = json.loads(person.stix("queue", "cheap", "-o", "json").stdout)["jobs"]
     assert (job["status"], "a node was lost" in job["reason"]) == ("FAILED_DRIVER", True)
     person.stix("down", "-y", "cheap")
@@ -193,18 +193,18 @@ def test_managed_job_goes_on_in_another_zone_when_ec2_takes_its_machine(
     def job() -> dict[str, Any]:
         return dict(json.loads(person.stix("jobs", "queue", "-o", "json").stdout)["jobs"][0])
 
-    await_that("the job runs", lambda: job()["status"] == "RUNNING", every=0.5)
+    await_that("the job runs", lambda: job()["status"] == "RUNNING", every=1)
     [machine] = instances(account)
     before = job()["tasks"][0]["place"]
     outcomes = account.interrupt_spot(machine)
     assert [json.loads(outcome.payload)["outcome"] for outcome in outcomes] == ["NOTICED"]
-    await_that("it runs again", lambda: job()["status"] == "RUNNING" and job()["recoveries"], every=0.5)
+    await_that("it runs again", lambda: job()["status"] == "RUNNING" and job()["recoveries"], every=1)
     assert job()["tasks"][0]["place"] != before
     # What is left of the first cluster goes once its notice has passed.
     account.pass_time(180)
     assert "SUCCEEDED after 1 recovery" in person.stix("jobs", "wait", "1").stderr
     assert person.stix("jobs", "logs", "1", "--no-follow").stdout == "whole\n"
-    await_that("no machine is left", lambda: instances(account) == [], every=0.5)
+    await_that("no machine is left", lambda: instances(account) == [], every=1)
 
 
 def test_roles_allow_all_that_was_asked_of_aws(account: Account, person: EmbeddedHome) -> None:

@@ -37,7 +37,7 @@ PUBLIC = Path(os.environ.get("STIX_TRACES") or Path(__file__).parents[3] / "trac
 JOBS = 20
 WORK = 2.0 * 3600
 INTERVAL = 600.0
-BEAT = 30.0
+BEAT = 60.0
 NOTICE = 120.0
 SPOT, ON_DEMAND = 1.0, 3.0
 

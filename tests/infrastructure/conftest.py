@@ -84,6 +84,14 @@ def synthesize(app: App, folder: Path) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the one template run in one process: another one would synthesize it again."""
+    for item in items:
+        if "synthesized" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("template"))
+
+
 @pytest.fixture(scope="session")
 def synthesized(tmp_path_factory: pytest.TempPathFactory) -> Synthesized:
     from aws_cdk import App

@@ -10,7 +10,7 @@ from tests.costs.document import document, memory_by_function
 from tests.costs.scenario import Counted, count
 from tests.infrastructure.conftest import ROOT, Synthesized
 
-pytestmark = pytest.mark.xdist_group("costs")
+pytestmark = pytest.mark.xdist_group("template")
 
 _HOURS = 730
 

@@ -17,6 +17,7 @@ from stix.catalog.publish import POINTER, cached_index, publish_index
 from stix.catalog.row import CatalogRow
 from stix.model.errors import InvalidInputError, UnavailableError
 from stix.ports.object_store import ObjectNotFoundError
+from tests.samples import examples
 
 ROW = CatalogRow("aws", "us-1", "us-1a", "m.large", 2, 8, price=0.1, spot_price=0.04, as_of=1000.0)
 GPU = replace(
@@ -139,7 +140,7 @@ def meets(row: CatalogRow, need: Need) -> bool:
     )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 @given(catalogs(), st.lists(NEEDS, min_size=1, max_size=8))
 def test_answers_equal_a_scan_of_all_rows(
     tmp_path_factory: pytest.TempPathFactory, rows: list[CatalogRow], needs: list[Need]

@@ -16,6 +16,7 @@ from stix.model.fields import RESOURCES as RESOURCE_SECTION
 from stix.model.fields import TASK
 from stix.model.runnable import unsupported
 from stix.model.task import Task
+from tests.samples import examples
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 ENV_NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
@@ -172,7 +173,7 @@ SERVED = st.one_of(
 
 
 @given(st.tuples(CONFIGS, SERVED).map(lambda parts: {**parts[0], **parts[1]}))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_a_task_is_equal_when_dumped_and_parsed_again(config: dict):
     task = Task.from_yaml_config(config)
     assert Task.from_yaml_config(task.to_yaml_config(reveal_secrets=True)) == task
@@ -277,7 +278,7 @@ EDITS = st.lists(EDIT, min_size=1, max_size=6)
 
 @seed(20240601)
 @given(EDITS)
-@settings(max_examples=500, deadline=None, database=None)
+@settings(max_examples=examples(500), deadline=None, database=None)
 def test_nothing_but_a_task_error_escapes_when_text_is_mutated(edits: list[tuple[int, int, str]]):
     check_mutated(edits)
 
@@ -313,7 +314,7 @@ RESOURCE_FIELDS = st.sampled_from([*RESOURCE_SECTION.known, "gpus", "spot_recove
 
 @seed(20240602)
 @given(st.dictionaries(FIELDS, JSON, max_size=4), st.dictionaries(RESOURCE_FIELDS, JSON, max_size=4))
-@settings(max_examples=500, deadline=None, database=None)
+@settings(max_examples=examples(500), deadline=None, database=None)
 def test_nothing_but_a_task_error_escapes_when_values_are_anything(fields: dict, resources: dict):
     with contextlib.suppress(TaskError):
         Task.from_yaml_config({**fields, "resources": resources}).digest()
