@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from stix.api import v1_jobs
 from stix.application import managed_job_views as views
+from stix.application.job_queue import FILTERS, job_filter
+from stix.application.job_queue import list_jobs as list_managed
 from stix.application.jobs import job_topic
 from stix.application.logs import log_page
 from stix.application.nudge_job import wait_topic
@@ -39,9 +41,12 @@ def add_routes(app: HttpFunction) -> None:
 
     @app.get("/v1/jobs")
     def list_jobs() -> Response:
-        page = views.list_jobs(
+        who, query = user_of(app), app.request.query
+        asked = job_filter(who.user, **{name: query.get(name) or "" for name in FILTERS})
+        page = list_managed(
             bootstrap(),
-            user_of(app).workspace,
+            who.workspace,
+            asked,
             skip_finished=query_flag(app, "skip_finished"),
             after=after(),
             limit=query_number(app, "limit", 50, lowest=1, most=200),

@@ -50,6 +50,8 @@ def test_job_lives_its_life_through_the_routes(plane, ask):
     [job] = ask("GET", "/v1/jobs").body["jobs"]
     assert (job["id"], job["status"], job["tasks"][0]["cluster"]) == (1, "RUNNING", cluster.name)
     assert ask("GET", "/v1/jobs", query="skip_finished=true&limit=1").body["jobs"] == [job]
+    assert ask("GET", "/v1/jobs", query="user=me&status=STARTING,RUNNING").body["jobs"] == [job]
+    assert ask("GET", "/v1/jobs", query="user=nobody").body["jobs"] == []
     assert ask("GET", "/v1/jobs/latest").body == job
     assert ask("GET", "/v1/jobs/1", query=f"wait=1&seen={job['version'] - 1}").body == job
     names = [event["name"] for event in ask("GET", "/v1/jobs/1/events").body["events"]]
@@ -97,6 +99,8 @@ def test_job_is_accepted_once_when_its_request_is_repeated(plane, ask):
         ),
         ("POST", "/v1/jobs", {"tasks": [{"task": TASK | {"resources": {"cpus": 999}}}]}, 422, "no_offer"),
         ("GET", "/v1/jobs?after=nonsense", None, 400, "invalid_input"),
+        ("GET", "/v1/jobs?status=DONE", None, 400, "invalid_input"),
+        ("GET", "/v1/jobs?user=me&after=nonsense", None, 400, "invalid_input"),
     ],
 )
 def test_request_is_refused_with_its_code_when_it_is_wrong(plane, ask, method, path, body, status, code):

@@ -128,7 +128,7 @@ def test_queue_shows_the_tasks_of_a_pipeline(cli: Cli, api: ScriptedApi) -> None
     lines = [line.split() for line in result.out.splitlines()]
     assert lines[0] == ["ID", "TASK", "NAME", "WHERE", "SUBMITTED", "DURATION", "RECOVERIES", "STATUS"]
     assert [line[-1] for line in lines[1:]] == ["RUNNING", "SUCCEEDED", "RUNNING", "SUCCEEDED"]
-    assert api.asked("GET", "/v1/jobs")[0].query == {"limit": "50"}
+    assert api.asked("GET", "/v1/jobs")[0].query == {"limit": "50", "user": "me"}
 
 
 def test_queue_asks_one_page_when_more_exist(cli: Cli, api: ScriptedApi) -> None:
@@ -217,3 +217,16 @@ def test_logs_follow_the_first_primary_task_when_the_job_is_a_group(cli: Cli, ap
     result = cli("jobs", "logs")
     assert (result.code, result.out) == (0, "hello\n")
     assert "Of trainer; another task's log: stix jobs logs 1 TASK" in result.err
+
+
+def test_queue_leaves_its_filters_to_the_server(cli: Cli, api: ScriptedApi) -> None:
+    say(api, "GET", "/v1/jobs", *[{"jobs": [], "next": None}] * 2)
+    given = ("-s", "FAILED", "-s", "RUNNING", "--infra", "aws/us-east-1", "--since", "2h", "-u", "-l", "7")
+    assert cli("jobs", "queue", *given).out == "No managed jobs.\n"
+    cli("jobs", "queue", "--since", "2024-01-02")
+    first, second = (call.query for call in api.asked("GET", "/v1/jobs"))
+    since = float(first.pop("since"))
+    assert first == {"status": "FAILED,RUNNING", "infra": "aws/us-east-1", "limit": "7"}
+    assert since == pytest.approx(NOW - 7200, abs=1)
+    assert second["since"] == "1704153600"
+    assert "--since" in cli("jobs", "queue", "--since", "tomorrow").err

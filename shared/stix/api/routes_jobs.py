@@ -16,7 +16,7 @@ JOB_ROUTES: tuple[Route, ...] = (
         v1_jobs.ManagedJobAccepted,
         202,
         v1_jobs.JobsLaunchRequest,
-        errors=(400, 409, 422, 502),
+        errors=(400, 404, 409, 422, 502),
         keyed=True,
     ),
     Route(
@@ -27,6 +27,10 @@ JOB_ROUTES: tuple[Route, ...] = (
         v1_jobs.ManagedJobList,
         query=(
             Query("skip_finished", "Leave out jobs that have ended.", "boolean", default=False),
+            Query("status", "Only these statuses, with commas between them."),
+            Query("user", "Only this user's; `me` for the caller's own."),
+            Query("infra", "Only where a task was last: `cloud[/region[/zone]]`."),
+            Query("since", "Only those submitted then or later: seconds since 1970.", "integer", 0),
             AFTER,
             Query("limit", "Jobs of a page.", "integer", 1, 200, 50),
         ),

@@ -42,7 +42,7 @@ def check_limits(world: World, dag: Dag, tasks: Sequence[Task]) -> None:
             least = rate * seconds / 3600.0
             raise InvalidInputError(
                 f"{name}: max_cost: {limit:g} USD pays for less than {seconds / 60:.0f} minutes of the "
-                f"cheapest machines that fit ({rate:.4g} USD an hour), and ending them takes {lead / 60:.0f}.",
+                f"cheapest machines ({rate:.4g} USD an hour), and ending them takes {lead / 60:.0f}.",
                 hint=f"Write {least:.2g} or more.",
                 details={"field": "max_cost", "value": limit},
             )

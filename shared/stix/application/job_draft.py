@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from stix.application.job_entries import entry_writes
 from stix.application.nudge_job import wait_topic
 from stix.application.nudge_pool import nudge_pool
 from stix.application.records import load, managed_job_key, put
@@ -135,7 +136,9 @@ class Draft:
     def writes(self) -> list[Write]:
         """The job and its events, conditional on the version that was read."""
         due_at = None if self.job.status.terminal else self.due_at
-        return [put(self.job.changed(due_at=due_at)), *(put(event) for event in self._events), *self._also]
+        entries = entry_writes(self.job) if self.job.status.terminal else []
+        events = [put(event) for event in self._events]
+        return [put(self.job.changed(due_at=due_at)), *events, *entries, *self._also]
 
     def commit(self, also: Sequence[Write] = ()) -> None:
         """Raises ``VersionConflictError``: somebody else moved the job, and the step is to be taken again."""

@@ -9,7 +9,7 @@ from stix.application.job_offers import work_done
 from stix.application.ledger import cluster_cost
 from stix.application.observe_run import cluster_and_job
 from stix.application.pool_views import waits_in_pool
-from stix.application.records import child_records, cursor_of_request, load, managed_job_key
+from stix.application.records import child_records, load, managed_job_key
 from stix.application.world import World
 from stix.model.cluster import Cluster
 from stix.model.errors import InvalidInputError, NotFoundError
@@ -22,7 +22,6 @@ __all__ = [
     "job_body",
     "job_of_path",
     "list_events",
-    "list_jobs",
     "list_runs",
     "run_of_path",
 ]
@@ -47,16 +46,6 @@ def job_of_path(world: World, workspace: str, text: str) -> ManagedJob:
         return max(jobs, key=lambda job: job.id)
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else 0
     return get_job(world, workspace, number)
-
-
-def list_jobs(
-    world: World, workspace: str, *, skip_finished: bool, after: str | None, limit: int
-) -> dict[str, Any]:
-    """The body of ``ManagedJobList``: one query of the index."""
-    with cursor_of_request(after):
-        live = True if skip_finished else None
-        page = world.store.list(workspace, ManagedJob.kind, live=live, after=after, limit=limit)
-    return {"jobs": [job_body(load(ManagedJob, item)) for item in page.items], "next": page.next}
 
 
 def job_body(job: ManagedJob) -> dict[str, Any]:

@@ -161,7 +161,9 @@ def _read_dag(
 @click.option("--skip-finished", is_flag=True, help="Only jobs that have not ended.")
 @click.option("-l", "--limit", type=click.IntRange(min=1), default=_SHOWN, show_default=True, help="At most.")
 @click.option("-a", "--all", "everything", is_flag=True, help="Without a limit.")
-@click.option("-u", "--all-users", is_flag=True, help="All users' jobs are shown in any case.")
+@click.option("-u", "--all-users", is_flag=True, help="Also jobs of others.")
+@click.option("--infra", metavar="INFRA", default="", help="Only those in cloud[/region[/zone]].")
+@click.option("--since", metavar="TIME", help="Only those submitted since: 6h, 7d, 2030-06-30T18:00Z.")
 @click.option("-v", "--verbose", is_flag=True, help="With reasons.")
 @output_option
 @click.pass_obj
@@ -172,21 +174,21 @@ def queue_command(
     limit: int,
     everything: bool,
     all_users: bool,
+    infra: str,
+    since: str | None,
     verbose: bool,
     output: str,
 ) -> None:
-    """Show managed jobs: those that have not ended, then the others, each newest first."""
-    client = session.client()
-    wanted = set(statuses)
-    jobs: list[ManagedJob] = []
-    # Without a filter the first page is all that is read.
-    for job in client.managed_jobs(
-        skip_finished=skip_finished, limit=None if everything or wanted else limit
-    ):
-        if not wanted or job["status"] in wanted:
-            jobs.append(job)
-        if not everything and len(jobs) >= limit:
-            break
+    """Show managed jobs of yours: those that have not ended, then the others, each newest first."""
+    found = session.client().managed_jobs(
+        skip_finished=skip_finished,
+        limit=None if everything else limit,
+        statuses=statuses,
+        user="" if all_users else "me",
+        infra=infra,
+        since=None if since is None else _moment(since, session.now()),
+    )
+    jobs = list(found)
     if output == "json":
         print_json(session, {"jobs": jobs})
         return
@@ -199,6 +201,23 @@ def queue_command(
         for job in jobs:
             if job["reason"]:
                 session.say(f"{job['id']}: {job['reason']}")
+
+
+def _moment(text: str, now: float) -> float:
+    """A length of time before ``now``, or a date, with its time or without; epoch seconds."""
+    from datetime import UTC, datetime
+
+    from stix.model.durations import parse_duration
+    from stix.model.shapes import at_path
+
+    length, problems = at_path(parse_duration, text, ())
+    if not problems:
+        return now - float(length or 0.0)
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise click.UsageError(f"--since: {text!r} is neither a length of time (6h) nor a date.") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _rows(job: ManagedJob, now: float) -> list[tuple[str, ...]]:

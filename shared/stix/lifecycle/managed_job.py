@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stix.model.managed_job import JobTask
+from stix.model.managed_job import JobTask, ManagedJob
 from stix.model.status import ManagedJobStatus
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "job_status",
     "may_begin",
     "primaries_done",
+    "queue_entries",
     "refusal_pause",
     "restart_pause",
     "restarts",
@@ -23,6 +24,7 @@ MOST_TROUBLES = 3
 
 _QUICK_SECONDS = 60.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 5.0, 300.0
+_MOST_PLACES = 10
 _ORDER = (
     ManagedJobStatus.RECOVERING,
     ManagedJobStatus.RUNNING,
@@ -97,3 +99,12 @@ def refusal_pause(task: JobTask) -> float:
     minute."""
     longest = _LONGEST_PAUSE if task.deadline_at is None else 30.0
     return float(min(longest, _SHORTEST_PAUSE * 2 ** min(task.refusals, 10)))
+
+
+def queue_entries(job: ManagedJob) -> list[str]:
+    """By what a job that has ended is found: its user, its status, and where its tasks were last."""
+    found = [f"user={job.user}", f"status={job.status}"]
+    for place in list(dict.fromkeys(task.place for task in job.tasks if task.place))[:_MOST_PLACES]:
+        parts = place.split("/")
+        found += [f"infra={'/'.join(parts[: length + 1])}" for length in range(len(parts))]
+    return list(dict.fromkeys(found))

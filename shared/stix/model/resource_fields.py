@@ -260,7 +260,13 @@ def parse_job_recovery(value: Any) -> JobRecovery | None:
         given = _JOB_RECOVERY(value)
         known = {
             name: given.pop(name)
-            for name in ("strategy", "max_restarts_on_errors", "recover_on_exit_codes", *_LENGTHS, "preemption")
+            for name in (
+                "strategy",
+                "max_restarts_on_errors",
+                "recover_on_exit_codes",
+                *_LENGTHS,
+                "preemption",
+            )
             if name in given
         }
         return JobRecovery(**known, others=given)

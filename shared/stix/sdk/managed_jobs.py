@@ -47,10 +47,28 @@ class ManagedJobCalls:
         return cast(shape.ManagedJobAccepted, self._call("POST", "/v1/jobs", request))
 
     def managed_jobs(
-        self, *, skip_finished: bool = False, limit: int | None = None
+        self,
+        *,
+        skip_finished: bool = False,
+        limit: int | None = None,
+        statuses: Sequence[str] = (),
+        user: str = "",
+        infra: str = "",
+        since: float | None = None,
     ) -> Iterator[shape.ManagedJob]:
-        """Those that have not ended first, each half newest first, page by page; at most ``limit``."""
-        params = {"skip_finished": "true" if skip_finished else "", "limit": str(min(limit or 200, 200))}
+        """Those that have not ended first, each half newest first, page by page; at most ``limit``.
+
+        Only those with one of the ``statuses``, of ``user`` (``me``: one's own), with a task in ``infra``
+        (``cloud[/region[/zone]]``), submitted ``since`` that moment (epoch seconds).
+        """
+        params = {
+            "skip_finished": "true" if skip_finished else "",
+            "limit": str(min(limit or 200, 200)),
+            "status": ",".join(statuses),
+            "user": user,
+            "infra": infra,
+            "since": "" if since is None else f"{since:.0f}",
+        }
         for count, job in enumerate(self._pages("/v1/jobs", "jobs", params), 1):
             yield job
             if count == limit:
