@@ -188,6 +188,8 @@ class ControlPlane(Stack):
         self._use_objects(api, "s3:GetObject", "s3:PutObject")
         self._use_secrets(api, "s3:PutObject", "s3:DeleteObject")
         self._start(api, "job", "launch", "sweep", "terminate")
+        # Whoever takes a cluster down ends the wait of the run that launches it.
+        self._answer(api, machines)
         self._wake_nodes(api)
         # It tells both ends of a tunnel where to meet.
         api.set(STIX_WAKE_URL=self._wake.url)

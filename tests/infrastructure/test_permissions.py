@@ -105,7 +105,8 @@ ROLES = {
     | OBJECTS
     | WAKE
     | secrets("Put", "Delete")
-    | start("job", "launch", "sweep", "terminate"),
+    | start("job", "launch", "sweep", "terminate")
+    | answer(*ALL_MACHINES),
     "AgentRole": logs("Agent")
     | READ_WRITE
     | OBJECTS

@@ -118,6 +118,20 @@ def test_entry_ends_when_the_provider_says_that_its_machines_did(plane):
     assert rest.ended_at - rest.started_at == 1300 - 540 - 30
 
 
+def test_each_machine_counts_until_it_ended_when_all_ends_are_seen_at_once(plane):
+    cluster = plane.bring_up(task={"num_nodes": 4})
+    first, second, third, _ = plane.compute.machines
+    begun = plane.clock.now()
+    for machine, seconds in ((first, 100), (second, 130), (third, 800)):
+        plane.compute.become(machine, MachineState.TERMINATED, "preempted", ended_at=begun + seconds)
+    plane.pass_time(1000)
+    want.take_down(plane.world, ANN, "train", purge=False, key=None)
+    end(plane, cluster)
+    found = sorted(entries(plane), key=lambda one: one.period)
+    assert [(one.count, one.ended_at - begun) for one in found] == [(4, 130), (2, 800), (1, 1000)]
+    assert [one.started_at - begun for one in found] == [0, 130, 800]
+
+
 def test_stopped_machines_that_start_again_are_counted_when_others_were_lost(plane):
     cluster = plane.bring_up(task={"num_nodes": 2})
     first, _ = plane.compute.machines

@@ -26,6 +26,8 @@ __all__ = [
 CHECK_SECONDS = 86400.0
 """How often the sweep looks whether an open entry's machines still run."""
 _KEEP_SECONDS = 400 * 86400.0
+_TOGETHER_SECONDS = 60.0
+"""Machines that ended within it ended together: an entry for each second would help nobody."""
 _RUNS = (MachineState.PENDING, MachineState.RUNNING)
 
 
@@ -44,23 +46,13 @@ def reopen_entry(world: World, cluster: Cluster, intent: Intent, count: int) -> 
         _write(world, entry)
 
 
-def lessen_entry(
-    world: World, cluster: Cluster, intent: Intent, machines: Sequence[Machine], reason: str
-) -> None:
+def lessen_entry(world: World, intent: Intent, machines: Sequence[Machine], reason: str) -> None:
     """Some of its machines do not run any more, on the provider's word: an entry of the others goes on where
     that of all of them ends. Idempotent."""
     entries = _entries(world, intent)
-    lost = [one for one in machines if one.state not in _RUNS]
-    count = len(machines) - len(lost)
-    if not entries or entries[-1].ended_at is not None or entries[-1].count <= count:
-        return
-    ended_at = _ended_at(world, entries[-1], lost)
-    ended = entries[-1].changed(ended_at=ended_at, reason=reason[:200], due_at=None)
-    rest = _entry(world, cluster, intent, len(entries) + 1, ended_at, count)
-    try:
-        world.store.transact([put(ended), put(rest)])
-    except VersionConflictError:
-        return  # another run wrote it just now
+    running = sum(one.state in _RUNS for one in machines)
+    if entries and entries[-1].ended_at is None and running < entries[-1].count:
+        _end(world, entries[-1], machines, reason, running)
 
 
 def settle_entry(
@@ -87,11 +79,10 @@ def settle_entry(
     last = entries[-1]
     if last.ended_at is not None:
         return
-    ended_at = last.started_at if never_ran else _ended_at(world, last, machines)
-    try:
-        save(world, last.changed(ended_at=ended_at, reason=reason[:200], due_at=None))
-    except VersionConflictError:
-        return  # another run settled it just now
+    if never_ran:
+        _save(world, [last.changed(ended_at=last.started_at, reason=reason[:200], due_at=None)])
+    else:
+        _end(world, last, machines, reason, 0)
 
 
 def cluster_cost(world: World, cluster: Cluster) -> float:
@@ -130,11 +121,28 @@ def _entries(world: World, intent: Intent) -> list[LedgerEntry]:
     return sorted((one for one in entries if one.token == intent.token), key=lambda one: one.period)
 
 
-def _ended_at(world: World, entry: LedgerEntry, machines: Iterable[Machine]) -> float:
-    """When the last of them ended, by their provider; now, where it does not say of each."""
-    told = [one.ended_at for one in machines]
+def _end(world: World, entry: LedgerEntry, machines: Iterable[Machine], reason: str, running: int) -> None:
+    """End the entry of machines that ended one after the other, at the moments that their provider names,
+    else now: a period for as long as equally many ran. The last one stays open where some are ``running``."""
     now = world.clock.now()
-    return max(entry.started_at, min(now, max(told)) if told and all(told) else now)
+    told = sorted(min(now, one.ended_at or now) for one in machines if one.state not in _RUNS)
+    # Those that ended first may have been left out of this entry already.
+    ends = [max(entry.started_at, moment) for moment in told[running - entry.count :]] or [now]
+    written, period = [], entry
+    for number, moment in enumerate(ends, 1):
+        if number < len(ends) and ends[number] - moment < _TOGETHER_SECONDS:
+            continue
+        written.append(period.changed(ended_at=moment, reason=reason[:200], due_at=None))
+        again = {"version": 0, "period": period.period + 1, "started_at": moment}
+        period = period.changed(**again, count=entry.count - number)
+    _save(world, [*written, period] if running else written)
+
+
+def _save(world: World, entries: Sequence[LedgerEntry]) -> None:
+    try:
+        world.store.transact([put(entry) for entry in entries])
+    except VersionConflictError:
+        return  # another run wrote it just now
 
 
 def _entry(

@@ -143,7 +143,7 @@ def _settle_lost(world: World, cluster: Cluster, machines: list[Machine]) -> Non
         if states and states <= {*_GONE, MachineState.STOPPED}:
             settle_entry(world, intent, "its provider ended it", machines=own)
         else:
-            lessen_entry(world, cluster, intent, own, "its provider ended some of it")
+            lessen_entry(world, intent, own, "its provider ended some of it")
 
 
 def _mark_silent(world: World, cluster: Cluster) -> None:
