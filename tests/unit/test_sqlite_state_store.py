@@ -35,7 +35,8 @@ def database(path):
     opened.close()
 
 
-def test_file_is_durable_private_and_ours_when_made(database, path):
+def test_file_is_durable_private_and_ours_when_made(database, path, monkeypatch):
+    monkeypatch.setattr(SqliteDatabase, "_open", SqliteDatabase._open.__wrapped__)
     connection = database.connection()
     values = [
         connection.execute(f"PRAGMA {name}").fetchone()[0]
