@@ -45,7 +45,7 @@ WEBSOCKET_MINUTE = 0.25e-6
 SQS_REQUEST = 0.40e-6
 IOT_MINUTE = 0.08e-6
 
-SWEEP_READS = 16 * 7 / 2 + 16 * 3 / 2 / 10 + 1.5
+SWEEP_READS = 16 * 8 / 2 + 16 * 3 / 2 / 10 + 1.5
 """Half a read unit for each shard and kind of the ``due`` index, of three kinds every tenth time; a page of
 places, the last orphan sweep."""
 SWEEP_SECONDS = 1.2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from functions.api import access, clusters, jobs, managed_jobs, pools, service
+from functions.api import access, clusters, jobs, managed_jobs, pools, service, serving
 from stix.runtime.http import HttpFunction
 
 logger = logging.getLogger(__name__)
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 def add_routes(app: HttpFunction) -> None:
     """All of them."""
-    for group in (clusters, access, jobs, managed_jobs, pools, service):
+    for group in (clusters, access, jobs, managed_jobs, pools, service, serving):
         group.add_routes(app)
 
 

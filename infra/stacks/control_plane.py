@@ -152,6 +152,8 @@ class ControlPlane(Stack):
             "catalog": _Size(1024, task_seconds["catalog"]),
             # Looks for the offers of a job's next machines.
             "recover": _Size(512, task_seconds["recover"]),
+            # The same for a service's next replicas.
+            "autoscale": _Size(512, task_seconds["autoscale"]),
         }
         scheduled = {schedule.function for schedule in SCHEDULES} | {"recover"}
         return {
@@ -174,20 +176,20 @@ class ControlPlane(Stack):
         """Each function's rights and the environment that goes with them, one paragraph a function."""
         api, agent, authorize = functions["api"], functions["agent"], functions["authorize"]
         optimize, provision, monitor = functions["optimize"], functions["provision"], functions["monitor"]
-        catalog, recover = functions["catalog"], functions["recover"]
+        catalog, recover, autoscale = functions["catalog"], functions["recover"], functions["autoscale"]
 
         self._table.grant_get(authorize.role)
 
         # Who decides about machines knows which clouds there are; who makes them calls the clouds' functions.
-        for function in (api, agent, optimize, provision, monitor, recover):
+        for function in (api, agent, optimize, provision, monitor, recover, autoscale):
             function.set(STIX_CLOUDS=self._clouds.names, **self._gateways)
-        for function in (optimize, provision, monitor, recover):
+        for function in (optimize, provision, monitor, recover, autoscale):
             self._clouds.grant_call(function)
 
         self._use_state(api, LIST_INDEX)
         self._use_objects(api, "s3:GetObject", "s3:PutObject")
         self._use_secrets(api, "s3:PutObject", "s3:DeleteObject")
-        self._start(api, "job", "launch", "sweep", "terminate")
+        self._start(api, "job", "launch", "service", "sweep", "terminate")
         # Whoever takes a cluster down ends the wait of the run that launches it.
         self._answer(api, machines)
         self._wake_nodes(api)
@@ -200,7 +202,7 @@ class ControlPlane(Stack):
         # A new checkpoint makes parts of the one before it needless.
         self._use_objects(agent, "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
         self._use_secrets(agent, "s3:GetObject", "s3:DeleteObject")
-        self._start(agent, "job", "terminate")
+        self._start(agent, "job", "service", "terminate")
         self._answer(agent, machines)
         self._wake_nodes(agent)
         agent.set(STIX_API_URL=self._http.url, STIX_WAKE_URL=self._wake.url)
@@ -212,7 +214,7 @@ class ControlPlane(Stack):
         self._use_state(provision)
         self._use_objects(provision, "s3:GetObject", "s3:PutObject")
         self._use_secrets(provision, "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
-        self._start(provision, "job")
+        self._start(provision, "job", "service")
         self._answer(provision, machines)
         self._wake_nodes(provision)
         provision.set(STIX_API_URL=self._http.url)
@@ -231,9 +233,18 @@ class ControlPlane(Stack):
         self._use_state(recover, LIST_INDEX)
         self._use_objects(recover, "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
         self._use_secrets(recover, "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
-        self._start(recover, "job", "launch", "terminate")
+        # A notice of EC2's may be of a service's machine.
+        self._start(recover, "job", "launch", "service", "terminate")
         self._answer(recover, machines)
         self._wake_nodes(recover)
+
+        # A service's clusters, likewise; its requests and logs are nobody's to delete.
+        self._use_state(autoscale, LIST_INDEX)
+        self._use_objects(autoscale, "s3:GetObject", "s3:PutObject")
+        self._use_secrets(autoscale, "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+        self._start(autoscale, "launch", "service", "terminate")
+        self._answer(autoscale, machines)
+        self._wake_nodes(autoscale)
 
         # It looks whether any place was used lately, and never at anything else in the table.
         self._table.grant_index(catalog.role, LIST_INDEX)

@@ -100,7 +100,7 @@ def test_function_of_another_cloud_reads_its_own_key_and_has_no_rights_on_machin
     assert not any(f"/clouds/{other}.json" in text for other in PROVIDERS if other != cloud)
 
 
-@pytest.mark.parametrize("caller", ["optimize", "provision", "monitor", "recover"])
+@pytest.mark.parametrize("caller", ["optimize", "provision", "monitor", "recover", "autoscale"])
 def test_who_decides_about_machines_may_call_every_cloud(
     resources: dict[str, dict[str, Any]], caller: str
 ) -> None:

@@ -29,7 +29,7 @@ OBJECTS = {
     ("s3:ListBucket", "<ObjectsBucket.Arn>"),
     ("s3:PutObject", "<ObjectsBucket.Arn>/*"),
 }
-ALL_MACHINES = ("catalog", "job", "launch", "sweep", "terminate")
+ALL_MACHINES = ("catalog", "job", "launch", "service", "sweep", "terminate")
 MACHINES = "arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:stateMachine:stix-"
 WAKE = {
     (
@@ -105,15 +105,16 @@ ROLES = {
     | OBJECTS
     | WAKE
     | secrets("Put", "Delete")
-    | start("job", "launch", "sweep", "terminate")
+    | start("job", "launch", "service", "sweep", "terminate")
     | answer(*ALL_MACHINES),
     "AgentRole": logs("Agent")
     | READ_WRITE
+    | LIST
     | OBJECTS
     | {("s3:DeleteObject", "<ObjectsBucket.Arn>/*")}
     | WAKE
     | secrets("Get", "Delete")
-    | start("job", "terminate")
+    | start("job", "service", "terminate")
     | answer(*ALL_MACHINES),
     "AuthorizeRole": logs("Authorize") | {("dynamodb:GetItem", TABLE)},
     "OptimizeRole": logs("Optimize") | READ_WRITE | OBJECTS | CALL_CLOUDS,
@@ -123,12 +124,13 @@ ROLES = {
     | WAKE
     | secrets("Get", "Put", "Delete")
     | CALL_CLOUDS
-    | start("job")
+    | start("job", "service")
     | answer(*ALL_MACHINES),
     "MonitorRole": logs("Monitor")
     | READ_WRITE
     | LIST
     | DUE
+    | {("s3:ListBucket", "<ObjectsBucket.Arn>"), ("s3:PutObject", "<ObjectsBucket.Arn>/*")}
     | secrets("Delete")
     | CALL_CLOUDS
     | start(*ALL_MACHINES)
@@ -142,9 +144,18 @@ ROLES = {
     | WAKE
     | secrets("Get", "Put", "Delete")
     | CALL_CLOUDS
-    | start("job", "launch", "terminate")
+    | start("job", "launch", "service", "terminate")
     | answer(*ALL_MACHINES)
     | {("sqs:SendMessage", "<DeadLetters.Arn>")},
+    "AutoscaleRole": logs("Autoscale")
+    | READ_WRITE
+    | LIST
+    | OBJECTS
+    | WAKE
+    | secrets("Get", "Put", "Delete")
+    | CALL_CLOUDS
+    | start("launch", "service", "terminate")
+    | answer(*ALL_MACHINES),
     "CloudsAwsRole": logs("CloudsAws") | policy_of("aws"),
     "CatalogRole": logs("Catalog")
     | LIST
@@ -159,6 +170,7 @@ ROLES = {
     "WorkflowsSweepRole": invoke("Provision", "Monitor"),
     "WorkflowsCatalogRole": invoke("Catalog"),
     "WorkflowsJobRole": invoke("Recover"),
+    "WorkflowsServiceRole": invoke("Autoscale"),
 }
 
 
@@ -209,7 +221,7 @@ def test_roles_are_assumed_by_one_service_each(synthesized: Synthesized) -> None
 def test_functions_have_one_role_each(synthesized: Synthesized) -> None:
     functions = synthesized.properties("AWS::Lambda::Function")
     roles = {synthesized.text(function["Role"]) for function in functions}
-    assert len(roles) == len(functions) == 9
+    assert len(roles) == len(functions) == 10
 
 
 def test_functions_are_invoked_only_by_this_deployment(synthesized: Synthesized) -> None:

@@ -12,7 +12,10 @@ from stix.adapters.dynamodb_table import create_table_request, table_definition
 from stix.runtime.schedules import SCHEDULES
 from tests.infrastructure.conftest import ROOT, Synthesized, short
 
-FUNCTIONS = ("agent", "api", "authorize", "catalog", "monitor", "optimize", "provision", "recover")
+FUNCTIONS = (
+    *("agent", "api", "authorize", "autoscale", "catalog", "monitor", "optimize", "provision"),
+    "recover",
+)
 
 
 def functions(synthesized: Synthesized) -> dict[str, dict[str, Any]]:
@@ -67,8 +70,9 @@ def test_function_has_only_the_environment_that_it_needs(synthesized: Synthesize
         "agent": changes | clouds | objects | secrets | machines | wake | {"STIX_API_URL", "STIX_WAKE_URL"},
         "api": changes | clouds | objects | secrets | machines | wake | {"STIX_WAKE_URL"},
         "authorize": set(),
+        "autoscale": changes | calls | objects | secrets | machines | wake,
         "catalog": changes | machines | objects,
-        "monitor": changes | calls | machines | secrets,
+        "monitor": changes | calls | machines | objects | secrets,
         "optimize": changes | calls | objects,
         "provision": changes | calls | objects | secrets | machines | wake | {"STIX_API_URL"},
         "recover": changes | calls | objects | secrets | machines | wake,
@@ -100,7 +104,14 @@ def test_function_answers_within_ten_seconds_when_a_person_or_node_waits(
 
 @pytest.mark.parametrize(
     ("name", "seconds"),
-    [("optimize", 60), ("provision", 300), ("monitor", 60), ("catalog", 600), ("recover", 120)],
+    [
+        ("optimize", 60),
+        ("provision", 300),
+        ("monitor", 60),
+        ("catalog", 600),
+        ("recover", 120),
+        ("autoscale", 120),
+    ],
 )
 def test_worker_has_the_time_that_its_longest_task_gives_it(
     synthesized: Synthesized, name: str, seconds: int
@@ -169,7 +180,9 @@ def test_state_machines_call_published_versions(synthesized: Synthesized) -> Non
         properties["StateMachineName"]: properties
         for properties in synthesized.properties("AWS::StepFunctions::StateMachine")
     }
-    assert machines.keys() == {"stix-catalog", "stix-job", "stix-launch", "stix-sweep", "stix-terminate"}
+    assert machines.keys() == {
+        f"stix-{name}" for name in ("catalog", "job", "launch", "service", "sweep", "terminate")
+    }
     versions = synthesized.resources("AWS::Lambda::Version")
     for machine in machines.values():
         used = set(re.findall(r"\$\{(\w+)\}", machine["DefinitionString"]))

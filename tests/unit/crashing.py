@@ -106,7 +106,9 @@ class MortalControlPlane(ControlPlane):
             bundle_folder() / "infra" / "state_machines",
             {f"{name.capitalize()}FunctionArn": name for name in FUNCTIONS},
         )
-        self.functions = Functions(import_handlers(["optimize", "provision", "monitor", "recover"]))
+        self.functions = Functions(
+            import_handlers(["optimize", "provision", "monitor", "recover", "autoscale"])
+        )
         self._begin()
 
     def _begin(self) -> None:

@@ -38,7 +38,18 @@ from tests.unit.fake_compute import FakeClock, FakeCompute
 WORKSPACE = "team"
 ANN = UserPrincipal(WORKSPACE, "ann")
 FAKE_FACTS = CloudFacts("fake", stops=True, stops_spot=True, connects_clusters=True, discovers=True)
-KINDS = ("cluster", "node", "job", "operation", "intent", "ledger", "tombstone", "managed_job", "pool")
+KINDS = (
+    "cluster",
+    "node",
+    "job",
+    "operation",
+    "intent",
+    "ledger",
+    "tombstone",
+    "managed_job",
+    "pool",
+    "service",
+)
 
 
 def offer(zone: str = "a", price: float = 1.0, **fields: Any) -> Offer:

@@ -37,7 +37,8 @@ _MEANING = {
 }
 _PATH_PARAMETERS = {
     "worker": "Number of a pool's worker.",
-    "name": "A cluster's name.",
+    "name": "Name of the cluster, pool or service.",
+    "replica": "A replica's number.",
     "job_id": "A job's number, or `latest`.",
     "operation_id": "An operation's id.",
     "run": "A run's number.",

@@ -6,11 +6,19 @@ from stix.api import v1, v1_access, v1_admin, v1_reports
 from stix.api.route import AFTER, HOLD, Query, Route
 from stix.api.routes_jobs import JOB_ROUTES
 from stix.api.routes_pools import POOL_ROUTES
+from stix.api.routes_services import SERVICE_ROUTES
 
 __all__ = ["ERROR_CODES", "OPERATION_CODES", "ROUTES", "Query", "Route"]
 
 ERROR_CODES: dict[int, tuple[str, ...]] = {
-    400: ("invalid_input", "invalid_task", "upload_missing", "cannot_stop", "deadline_too_early"),
+    400: (
+        "invalid_input",
+        "invalid_task",
+        "upload_missing",
+        "cannot_stop",
+        "deadline_too_early",
+        "no_gateway",
+    ),
     401: ("unauthorized",),
     403: ("budget_exceeded", "forbidden"),
     404: (
@@ -21,6 +29,8 @@ ERROR_CODES: dict[int, tuple[str, ...]] = {
         "operation_not_found",
         "pool_not_found",
         "worker_not_found",
+        "service_not_found",
+        "replica_not_found",
     ),
     409: (
         "conflict",
@@ -30,6 +40,7 @@ ERROR_CODES: dict[int, tuple[str, ...]] = {
         "name_taken",
         "does_not_fit",
         "pool_going",
+        "service_going_down",
         "idempotency_mismatch",
     ),
     422: ("no_offer",),
@@ -286,5 +297,6 @@ ROUTES: tuple[Route, ...] = (
         errors=(400, 404),
     ),
     *JOB_ROUTES,
+    *SERVICE_ROUTES,
     *POOL_ROUTES,
 )

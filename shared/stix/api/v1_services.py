@@ -103,9 +103,9 @@ class ServiceVersion(Response):
 
 class Service(Response):
     """``status`` is SkyPilot's ServiceStatus. ``active_version`` is launched; ``serving`` take requests;
-    ``target`` is the number of replicas settled on. Rates are requests a second over the last minute, latency
-    seconds; ``figures_at``: as of when, None where no gateway has reported. ``item`` grows with every
-    change."""
+    ``target`` is the number of replicas settled on; ``endpoints``: one for each gateway. Rates are requests
+    a second over the last minute, latency seconds; ``figures_at``: as of when, None where no gateway has
+    reported. ``item`` grows with every change."""
 
     name: str
     user: str = ""
@@ -115,6 +115,7 @@ class Service(Response):
     created_at: float
     ready_at: float | None = None
     endpoint: str = ""
+    endpoints: list[str] = Field(default=[])
     port: int
     private: bool = False
     policy: str = ""

@@ -19,14 +19,23 @@ from stix.model.quantities import number_text
 from stix.model.service_state import Replica, Service
 from stix.model.status import ReplicaStatus
 
-__all__ = ["accepted_body", "explain_service", "list_services", "replica_run", "service_body"]
+__all__ = [
+    "accepted_body",
+    "explain_service",
+    "list_services",
+    "replica_number",
+    "replica_run",
+    "service_body",
+]
 
 _MOST_SHOWN = 500
 
 
-def accepted_body(world: World, workspace: str, answer: dict[str, Any], service: Service) -> dict[str, Any]:
+def accepted_body(world: World, workspace: str, answer: dict[str, Any]) -> dict[str, Any]:
     """The body of ``ServiceAccepted``."""
-    return {**answer, "endpoint": _endpoint(service, gateway_addresses(world, workspace))}
+    service = get_service(world, workspace, answer["name"])
+    endpoints = _endpoints(service, gateway_addresses(world, workspace))
+    return {**answer, "endpoint": next(iter(endpoints), "")}
 
 
 def list_services(world: World, workspace: str, *, after: str | None, limit: int) -> dict[str, Any]:
@@ -43,18 +52,17 @@ def service_body(world: World, service: Service) -> dict[str, Any]:
     return _body(world, service, gateway_addresses(world, service.workspace))
 
 
-def _endpoint(service: Service, addresses: list[str]) -> str:
-    if not addresses:
-        return ""
-    host = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+def _endpoints(service: Service, addresses: list[str]) -> list[str]:
     tls = any(one.tls_key for one in service.versions if one.number in (*service.serving, service.active))
-    return f"{'https' if tls else 'http'}://{host}:{service.port}"
+    hosts = [f"[{address}]" if ":" in address else address for address in addresses]
+    return [f"{'https' if tls else 'http'}://{host}:{service.port}" for host in hosts]
 
 
 def _body(world: World, service: Service, addresses: list[str]) -> dict[str, Any]:
     replicas = [
         one for one in child_records(world, Replica, service.workspace, service.uid) if _is_shown(world, one)
     ]
+    endpoints = _endpoints(service, addresses)
     version = service.version_of(service.active)
     spec = version.parsed()
     figures, until = read_figures(world, service.workspace, service.name)
@@ -67,7 +75,8 @@ def _body(world: World, service: Service, addresses: list[str]) -> dict[str, Any
         "since": service.since,
         "created_at": service.created_at,
         "ready_at": service.ready_at,
-        "endpoint": _endpoint(service, addresses),
+        "endpoint": next(iter(endpoints), ""),
+        "endpoints": endpoints,
         "port": service.port,
         "private": service.tokens is not None,
         "policy": policy_words(spec.replica_policy),
@@ -141,11 +150,16 @@ def _replica(replica: Replica) -> dict[str, Any]:
     }
 
 
-def replica_run(world: World, workspace: str, name: str, text: str) -> tuple[Cluster, Job]:
-    """The cluster and the run of a replica, by its number. Raises ``NotFoundError``."""
+def replica_number(text: str) -> int:
+    """Raises ``InvalidInputError``."""
     if not (text.isascii() and text.isdigit() and len(text) <= 8):
         raise InvalidInputError(f"replica: {text!r:.40} is not a replica's number.", hint="Write 1, 2, ...")
-    replica = find_replica(world, get_service(world, workspace, name), int(text))
+    return int(text)
+
+
+def replica_run(world: World, workspace: str, name: str, text: str) -> tuple[Cluster, Job]:
+    """The cluster and the run of a replica, by its number. Raises ``NotFoundError``."""
+    replica = find_replica(world, get_service(world, workspace, name), replica_number(text))
     cluster, run = cluster_and_job(world, workspace, replica.cluster_id, replica.cluster_job)
     if cluster is None or run is None:
         raise NotFoundError(

@@ -26,6 +26,7 @@ COMMANDS = {
     "logs": ("stix.cli.logs", "Show or save the log of a job."),
     "cancel": ("stix.cli.jobs", "Cancel jobs."),
     "jobs": ("stix.cli.managed_jobs", "Jobs that outlive their machines: spot, recovery, deadlines."),
+    "serve": ("stix.cli.serve", "Services: replicas behind one address, scaled by their load."),
     "stop": ("stix.cli.lifecycle", "Stop clusters; their disks stay."),
     "start": ("stix.cli.lifecycle", "Start stopped clusters."),
     "down": ("stix.cli.lifecycle", "Delete clusters."),

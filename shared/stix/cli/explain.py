@@ -6,25 +6,34 @@ import click
 
 from stix.cli.amounts import age, plural, price_text
 from stix.cli.attempts import print_attempts
+from stix.cli.serve_output import explain_service
 from stix.cli.session import Session
 from stix.cli.tables import output_option, print_json, say_folded
+from stix.sdk.errors import SdkError
 from stix.sdk.responses import ExplainedOffer
 
 __all__ = ["explain_command"]
 
 
 @click.command("explain", short_help="Show why a cluster is where and what it is.")
-@click.argument("cluster", metavar="CLUSTER|JOB")
+@click.argument("cluster", metavar="CLUSTER|SERVICE|JOB")
 @output_option
 @click.pass_obj
 def explain_command(session: Session, cluster: str, output: str) -> None:
     """Show the decisions that led to CLUSTER: what it asked for, which offer was chosen and why, every place
     that was tried or passed over in the providers' own words, and when it will end by itself. A number is a
-    managed job: its decisions and their reasons, and what it cost."""
+    managed job: its decisions and their reasons, and what it cost. The name of a service, where no cluster
+    has it: its last decisions with the figures that they were made from."""
     if cluster.isdigit():
         explain_job(session, int(cluster), output)
         return
-    found = session.client().explain(cluster)
+    try:
+        found = session.client().explain(cluster)
+    except SdkError as error:
+        if error.code != "cluster_not_found" or not _is_service(session, cluster):
+            raise
+        explain_service(session, cluster, output)
+        return
     if output == "json":
         print_json(session, found)
         return
@@ -48,6 +57,14 @@ def explain_command(session: Session, cluster: str, output: str) -> None:
         session.say("  decisions:")
     for line in found["decisions"]:
         say_folded(session, f"    {age(now - line['at']):>4} ago  {line['message']}")
+
+
+def _is_service(session: Session, name: str) -> bool:
+    try:
+        session.client().service(name)
+    except SdkError:
+        return False
+    return True
 
 
 def explain_job(session: Session, number: int, output: str) -> None:

@@ -16,7 +16,7 @@ __all__ = ["Column", "output_option", "paint_status", "print_json", "say_folded"
 _LEAST = 8
 _GAP = "  "
 _COLOURS = {
-    "green": {"UP", "RUNNING", "SUCCEEDED", "enabled"},
+    "green": {"UP", "READY", "RUNNING", "SUCCEEDED", "enabled"},
     "yellow": {
         "INIT",
         "PENDING",
@@ -26,6 +26,12 @@ _COLOURS = {
         "STARTING",
         "RECOVERING",
         "CANCELLING",
+        "NOT_READY",
+        "NO_REPLICA",
+        "PREEMPTED",
+        "PROVISIONING",
+        "REPLICA_INIT",
+        "SHUTTING_DOWN",
     },
     "red": {
         "FAILED",
@@ -34,6 +40,10 @@ _COLOURS = {
         "FAILED_PRECHECKS",
         "FAILED_NO_RESOURCE",
         "FAILED_CONTROLLER",
+        "FAILED_CLEANUP",
+        "FAILED_INITIAL_DELAY",
+        "FAILED_PROBING",
+        "FAILED_PROVISION",
     },
 }
 

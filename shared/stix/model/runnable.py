@@ -78,8 +78,8 @@ def _unsupported_resources(task: Task, said: str) -> list[Problem]:
     return problems
 
 
-def check_runnable(task: Task, *, managed: bool = False) -> None:
+def check_runnable(task: Task, *, managed: bool = False, verb: str = "jobs launch") -> None:
     """Raises ``TaskError`` that names all that is not supported yet, and what cannot work in a container."""
-    problems = unsupported(task, managed=managed) + container_problems(task)
+    problems = unsupported(task, managed=managed, verb=verb) + container_problems(task)
     if problems:
         raise task_error(problems)

@@ -19,6 +19,7 @@ from stix.sdk.managed_jobs import ManagedJobCalls
 from stix.sdk.objects import ObjectTransfer
 from stix.sdk.pools import PoolCalls
 from stix.sdk.retrying import FIRST_CONTACT_PATIENCE, HOLD_PATIENCE, RETRIED_STATUS, Backoff, Pace
+from stix.sdk.services import ServiceCalls
 
 __all__ = ["PROTOCOL", "Client"]
 
@@ -26,7 +27,7 @@ PROTOCOL = 1
 _HOLD_SECONDS = 20
 
 
-class Client(ManagedJobCalls, PoolCalls):
+class Client(ManagedJobCalls, PoolCalls, ServiceCalls):
     """Talks to one control plane; usable from several threads, and as a context manager.
 
     Every POST and PUT carries an idempotency key that is the same over the retries of one call, so a retry

@@ -9,13 +9,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from stix.model.errors import InvalidInputError
+from stix.model.problems import Problem, task_error
 from stix.model.runnable import check_runnable
 from stix.model.task import Task
 from stix.sdk.client import Client
 from stix.sdk.errors import LinkExpiredError
 from stix.sdk.packing import pack
 
-__all__ = ["task_fields", "upload_task"]
+__all__ = ["service_fields", "task_fields", "upload_service", "upload_task"]
 
 Report = Callable[[str], None]
 _SHOWN_FROM = 8 * 1024 * 1024
@@ -48,6 +49,48 @@ def upload_task(
             for target, source in mounts.items()
         ]
     return request
+
+
+def upload_service(client: Client, task: Task, report: Report) -> dict[str, Any]:
+    """The whole request of a task with a ``service:``, with its files in the store and those of its ``tls``
+    beside it. Raises ``InvalidInputError``, ``SdkError``."""
+    fields, bare = service_fields(task)
+    request = upload_task(client, bare, report, follow=False, managed=True)
+    return {**request, **fields, "task": {**request["task"], **fields["task"]}}
+
+
+def service_fields(task: Task) -> tuple[dict[str, Any], Task]:
+    """The request's part that is the service, and the task without it. Raises ``TaskError`` for a task that
+    has none, and ``InvalidInputError`` for a file of ``tls`` that cannot be read."""
+    spec = task.service
+    if spec is None:
+        text = "there is none, and `serve` needs it."
+        raise task_error([Problem(("service",), text, "Add service: with readiness_probe: and replicas:.")])
+    bare = Task.from_yaml_config(
+        {name: value for name, value in task.to_yaml_config(reveal_secrets=True).items() if name != "service"}
+    )
+    check_runnable(bare, managed=True, verb="serve up")
+    fields: dict[str, Any] = {"task": {"service": spec.to_config()}}
+    if spec.tls is not None:
+        files = {"certificate": ("certfile", spec.tls.certfile), "key": ("keyfile", spec.tls.keyfile)}
+        fields["tls"] = {name: _read_pem(*where) for name, where in files.items()}
+    return fields, bare
+
+
+def _read_pem(field: str, path: str) -> str:
+    try:
+        text = Path(path).expanduser().read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not PEM text"
+        raise InvalidInputError(
+            f"service.tls.{field}: {path!r} cannot be read: {reason}.",
+            hint="Name a PEM file of this machine.",
+        ) from None
+    if "-----BEGIN" not in text:
+        raise InvalidInputError(
+            f"service.tls.{field}: {path!r} is not a PEM file.", hint="It begins with -----BEGIN."
+        )
+    return text
 
 
 def _local_paths(task: Task) -> list[tuple[str, str]]:
