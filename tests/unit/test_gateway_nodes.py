@@ -114,13 +114,16 @@ def _fleet_is_due(plane: ControlPlane) -> bool:
     return any(plane.store.due("gateway_fleet", shard, plane.clock.now()) for shard in range(16))
 
 
-@pytest.mark.parametrize("how", ["silent", "lost"])
+@pytest.mark.parametrize("how", ["silent", "lost", "stopped"])
 def test_gateway_is_replaced_when_its_machine_is_lost(plane: ControlPlane, how: str) -> None:
     serve(plane)
     first, second = (up(plane, one) for one in gateway_clusters(plane.world, WORKSPACE))
     if how == "silent":
         node = plane.nodes(first)[0]
         plane.store.transact([put(node.changed(status=NodeStatus.UNREACHABLE))])
+    elif how == "stopped":
+        stopped = {"status": ClusterStatus.STOPPED, "wanted": Wanted.STOPPED, "reason": "its machine ended"}
+        plane.store.transact([put(plane.by_id(first).changed(**stopped))])
     else:
         changed = plane.by_id(first).changed(status=ClusterStatus.INIT, reason="a node was lost: m-1 is gone")
         plane.store.transact([put(changed)])

@@ -63,7 +63,7 @@ def keep_gateways(world: World, workspace: str, *, asked: bool = False) -> None:
 
 
 def gateway_clusters(world: World, workspace: str) -> list[Cluster]:
-    """Those of the gateways that are wanted, up or not."""
+    """Those of the gateways that are not to end, up or not."""
     fleet = _find(world, workspace)
     return [] if fleet is None else _clusters(world, fleet)
 
@@ -159,7 +159,7 @@ def _launch(world: World, fleet: GatewayFleet, others: list[Cluster]) -> None:
         "resources": {
             **({"infra": world.gateways.infra} if world.gateways.infra else {}),
             # Forwarding is cheap: thousands of requests a second take one CPU.
-            "cpus": "0.25+" if local else "2+",
+            "cpus": "0.5+" if local else "2+",
             "memory": "0.1+" if local else "2+",
             # The first one is that of the door for tunnels.
             "ports": f"{FIRST_PORT - 1}-{LAST_PORT}",
@@ -201,4 +201,5 @@ def _clusters(world: World, fleet: GatewayFleet) -> list[Cluster]:
         return []
     items = world.store.get_many([cluster_key(fleet.workspace, one) for one in fleet.clusters])
     found = [load(Cluster, item) for item in items if item is not None]
-    return [cluster for cluster in found if not cluster.ended and cluster.wanted is Wanted.UP]
+    # One that its cloud stopped is there still, and to be ended.
+    return [cluster for cluster in found if not cluster.ended and cluster.wanted is not Wanted.ABSENT]
