@@ -249,11 +249,11 @@ def fleet(record: Record, *, finished: int, beat_seconds: int) -> Iterator[Fleet
                     process.wait()
             assert cloud.stdout is not None
             cloud.stdout.close()
-            errors = [
-                line for line in home.log_file.read_text(errors="replace").splitlines() if " ERROR " in line
-            ]
-            if errors:
-                record.note(f"{len(errors)} errors in the control plane's log, the first: {errors[0][:300]}")
+            told = home.log_file.read_text(errors="replace")
+            if " ERROR " in told:
+                first = told.index(" ERROR ")
+                words = told[first : first + 2000]
+                record.note(f"{told.count(' ERROR ')} errors in the control plane's log, the first: {words}")
 
 
 def _await_server(home: Home, plane: subprocess.Popen[bytes]) -> str:

@@ -144,9 +144,9 @@ class SimulatedCloud:
         return {"machines": len(alive), "at_work": sum(bool(one.job) for one in alive), **self.counts}
 
     def ask_take(self, count: int) -> list[list[Any]]:
-        """Give notice to some machines that work: the cluster's name and the moment of each."""
+        """Give notice to the oldest machines that work: the cluster's name and the moment of each."""
         at_work = [one for one in self._machines.values() if one.running and one.job and not one.noticed_at]
-        chosen = random.Random(len(self._machines)).sample(at_work, min(count, len(at_work)))
+        chosen = at_work[:count]
         for machine in chosen:
             machine.noticed_at = time.time()
             machine.awake.set()
