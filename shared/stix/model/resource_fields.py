@@ -194,7 +194,8 @@ class JobRecovery:
     """How a managed job comes back: after a preemption by ``strategy``, after an error of its own at most
     ``max_restarts_on_errors`` times, and always after one of ``recover_on_exit_codes``. ``changeover`` is the
     longest that a loss takes from its work, ``checkpoint_interval`` how often its checkpoints are stored.
-    ``preemption`` is a script that a machine runs once its cloud has said that it takes it.
+    ``preemption`` is a script that a machine runs once its cloud has said that it takes it, ``replace`` which
+    machines of a gang are replaced when one is lost: ``all`` or those that ``failed``.
     ``others`` are settings of strategies that are not ours."""
 
     strategy: str | None = None
@@ -204,6 +205,7 @@ class JobRecovery:
     changeover: Seconds | None = None
     checkpoint_interval: Seconds | None = None
     preemption: str | None = None
+    replace: str | None = None
 
     def to_config(self) -> dict[str, Any]:
         return {
@@ -211,12 +213,13 @@ class JobRecovery:
             "max_restarts_on_errors": self.max_restarts_on_errors,
             "recover_on_exit_codes": list(self.recover_on_exit_codes),
             **{name: duration_text(value) for name in _LENGTHS if (value := getattr(self, name)) is not None},
-            **({} if self.preemption is None else {"preemption": self.preemption}),
+            **{name: value for name in _TEXTS if (value := getattr(self, name)) is not None},
             **self.others,
         }
 
 
 _LENGTHS = ("changeover", "checkpoint_interval")
+_TEXTS = ("preemption", "replace")
 _SLICED = re.compile(r"sliced:[1-9][0-9]?", re.ASCII)
 _named_strategy = choice(
     "a recovery strategy",
@@ -245,6 +248,7 @@ _JOB_RECOVERY = mapping(
             _exit_codes(value) if isinstance(value, (list, tuple)) else (_exit_code(value),)
         ),
         **dict.fromkeys(_LENGTHS, parse_duration),
+        "replace": choice("which machines are replaced", ("all", "failed")),
         "preemption": text("a script", "Write the commands as text after |.", longest=16384),
     },
     others=True,
@@ -265,7 +269,7 @@ def parse_job_recovery(value: Any) -> JobRecovery | None:
                 "max_restarts_on_errors",
                 "recover_on_exit_codes",
                 *_LENGTHS,
-                "preemption",
+                *_TEXTS,
             )
             if name in given
         }

@@ -46,6 +46,12 @@ def unsupported(task: Task, *, managed: bool = False, verb: str = "jobs launch")
         for name, hint in _TASK.items()
         if getattr(task, name) and not (managed and name in _OF_JOBS)
     ]
+    recovery = task.resources.job_recovery
+    if managed and recovery is not None and recovery.replace == "failed":
+        path = ("resources", "job_recovery", "replace")
+        problems.append(
+            Problem(path, f'"failed" is {said}', "A gang is replaced whole: all, or leave it out.")
+        )
     if managed and not task.run:
         problems.append(Problem(("run",), f"`{verb}` needs something to run.", "Add run:."))
     settings = [(name, value) for name, value in task.config.items() if name != "docker" and value]
