@@ -20,6 +20,7 @@ from stix.application.submit import read_task
 from stix.application.tokens import UserPrincipal
 from stix.application.world import World
 from stix.model.errors import ConflictError, InvalidInputError, NotFoundError
+from stix.model.names import CLUSTER_NAME, MAX_NAME
 from stix.model.pool import MOST_WORKERS, Decided, JobPool, PoolTemplate
 from stix.model.service import Pool
 from stix.model.status import PoolStatus
@@ -42,6 +43,12 @@ def apply_pool(
     Raises ``TaskError``, ``InvalidInputError``, ``NoOfferError`` (no place has such workers),
     ``NotFoundError`` (no task, and no pool), ``ConflictError`` for one that goes down.
     """
+    if len(name) > MAX_NAME or not CLUSTER_NAME.fullmatch(name):
+        raise InvalidInputError(
+            f"name: {name!r:.80} is not a pool's name.",
+            hint=f"Write letters, digits and - _ . after a letter, at most {MAX_NAME}.",
+            details={"field": "name", "value": name[:80]},
+        )
     once = Once(world, who.workspace, key, f"pool apply {name}", request.model_dump(mode="json"))
     return once.run(lambda: _apply(world, who, name, request))
 
