@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from tests.e2e.embedded import EmbeddedHome
+from stix.cli.entry import run
+from stix.cli.session import Session
+from tests.e2e.embedded import ROOT, Done, EmbeddedHome
 from tests.integration.test_bad_input import BAD_INPUT, FAILURE, assert_refused
 
 pytestmark = pytest.mark.xdist_group("bad-input-clusters")
@@ -20,6 +26,22 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedHome]:
     home.stix("launch", "-y", "-c", "dev", "--cpus", "1")
     yield home
     home.finish()
+
+
+def said(home: EmbeddedHome, *arguments: str, cwd: Path = ROOT, **environ: str) -> Done:
+    """What the command says, run in this process; ``test_bad_input`` runs the program."""
+    environ = home.environ | environ
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with (
+        mock.patch.dict(os.environ, environ, clear=True),
+        mock.patch("sys.stdin", io.StringIO()),
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        code = run(list(arguments), Session(environ))
+    told = [stream.buffer.getvalue().decode() for stream in (out, err)]
+    return Done(arguments, code, *told)
 
 
 UNKNOWN = {
@@ -42,7 +64,7 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("case", UNKNOWN)
 def test_unknown_cluster_is_named_by(home: EmbeddedHome, case: str) -> None:
-    done = home.stix(*UNKNOWN[case], code=None)
+    done = said(home, *UNKNOWN[case])
     assert_refused(done, BAD_INPUT, "ghost", "stix status")
 
 
@@ -60,7 +82,7 @@ IMPOSSIBLE = {
 @pytest.mark.parametrize("case", IMPOSSIBLE)
 def test_launch_is_refused_when_no_offer_fits(home: EmbeddedHome, case: str) -> None:
     arguments, words = IMPOSSIBLE[case]
-    assert_refused(home.stix(*arguments, code=None), BAD_INPUT, *words)
+    assert_refused(said(home, *arguments), BAD_INPUT, *words)
     with home.client() as client:
         assert [cluster["name"] for cluster in client.clusters()] == ["dev"]
 
@@ -81,12 +103,12 @@ UNFITTING = {
 @pytest.mark.parametrize("case", UNFITTING)
 def test_existing_cluster_is_refused_when_the_task_needs(home: EmbeddedHome, case: str) -> None:
     arguments, words = UNFITTING[case]
-    assert_refused(home.stix(*arguments, code=None), BAD_INPUT, *words)
+    assert_refused(said(home, *arguments), BAD_INPUT, *words)
 
 
 @pytest.mark.parametrize("name", ["Über", "has blank", "-dash", "a/b", "x" * 200, "1", "dot.", ""])
 def test_cluster_name_is_refused_when_it_is_none(home: EmbeddedHome, name: str) -> None:
-    done = home.stix("launch", "-y", f"--cluster={name}", "true", code=None)
+    done = said(home, "launch", "-y", f"--cluster={name}", "true")
     assert_refused(done, BAD_INPUT, "cluster", name[:40])
 
 
@@ -107,25 +129,25 @@ WRONG = {
 def test_command_is_refused_when_given(home: EmbeddedHome, tmp_path: Path, case: str) -> None:
     (tmp_path / "task.yaml").write_text("run: echo hi\n")
     arguments, words = WRONG[case]
-    assert_refused(home.stix(*arguments, code=None, cwd=tmp_path), BAD_INPUT, *words)
+    assert_refused(said(home, *arguments, cwd=tmp_path), BAD_INPUT, *words)
 
 
 def test_token_is_refused_when_it_is_wrong(home: EmbeddedHome) -> None:
     with home.client() as client:
         url = client.endpoint.url
-    done = home.stix("status", code=None, STIX_API_URL=url, STIX_API_TOKEN="wrong")
+    done = said(home, "status", STIX_API_URL=url, STIX_API_TOKEN="wrong")
     assert_refused(done, FAILURE, "token", "STIX_API_TOKEN")
 
 
 def test_exec_says_how_to_go_on_when_the_cluster_is_stopped(home: EmbeddedHome) -> None:
     home.stix("launch", "-y", "-c", "asleep", "--cpus", "1")
     home.stix("stop", "-y", "asleep")
-    assert_refused(home.stix("exec", "asleep", "true", code=None), BAD_INPUT, "STOPPED", "stix start asleep")
+    assert_refused(said(home, "exec", "asleep", "true"), BAD_INPUT, "STOPPED", "stix start asleep")
     # Stopping it once more, and going down, are no mistakes.
     home.stix("stop", "-y", "asleep")
     home.stix("down", "-y", "asleep")
 
 
 def test_question_is_refused_when_nobody_can_answer(home: EmbeddedHome) -> None:
-    assert_refused(home.stix("down", "dev", code=None), BAD_INPUT, "-y")
-    assert_refused(home.stix("stop", "dev", code=None), BAD_INPUT, "-y")
+    assert_refused(said(home, "down", "dev"), BAD_INPUT, "-y")
+    assert_refused(said(home, "stop", "dev"), BAD_INPUT, "-y")
