@@ -176,3 +176,16 @@ def test_cancel_takes_the_jobs_of_a_pool(cli: Cli, api: ScriptedApi) -> None:
     assert result.err == "Cancelling 1 managed job: 1\n"
     [call] = api.asked("POST", "/v1/jobs/cancel")
     assert (call.body["pool"], call.body["job_ids"], call.body["all"]) == ("warm", [], False)
+
+
+def test_explain_tells_of_a_pool_where_nothing_else_has_its_name(cli: Cli, api: ScriptedApi) -> None:
+    say(api, "GET", "/v1/clusters/warm/explain", error(404, "cluster_not_found", "no cluster"))
+    say(api, "GET", "/v1/services/warm", error(404, "service_not_found", "no service"))
+    say(api, "GET", "/v1/pools/warm", pool())
+    result = cli("explain", "warm")
+    assert "warm is READY" in result.out
+    assert "1 -> 2 workers: 1 with jobs, 5 waiting" in result.out
+    say(api, "GET", "/v1/clusters/cold/explain", error(404, "cluster_not_found", "no cluster"))
+    say(api, "GET", "/v1/services/cold", error(404, "service_not_found", "no service"))
+    say(api, "GET", "/v1/pools/cold", error(404, "pool_not_found", "no pool"))
+    assert cli("explain", "cold").code == 2

@@ -6,6 +6,7 @@ import click
 
 from stix.cli.amounts import age, plural, price_text
 from stix.cli.attempts import print_attempts
+from stix.cli.pools import explain_pool
 from stix.cli.serve_output import explain_service
 from stix.cli.session import Session
 from stix.cli.tables import output_option, print_json, say_folded
@@ -16,23 +17,26 @@ __all__ = ["explain_command"]
 
 
 @click.command("explain", short_help="Show why a cluster is where and what it is.")
-@click.argument("cluster", metavar="CLUSTER|SERVICE|JOB")
+@click.argument("cluster", metavar="CLUSTER|SERVICE|POOL|JOB")
 @output_option
 @click.pass_obj
 def explain_command(session: Session, cluster: str, output: str) -> None:
     """Show the decisions that led to CLUSTER: what it asked for, which offer was chosen and why, every place
     that was tried or passed over in the providers' own words, and when it will end by itself. A number is a
-    managed job: its decisions and their reasons, and what it cost. The name of a service, where no cluster
-    has it: its last decisions with the figures that they were made from."""
+    managed job: its decisions and their reasons, and what it cost. The name of a service or a
+    pool, where no cluster has it: its last decisions with the figures that they were made from."""
     if cluster.isdigit():
         explain_job(session, int(cluster), output)
         return
     try:
         found = session.client().explain(cluster)
     except SdkError as error:
-        if error.code != "cluster_not_found" or not _is_service(session, cluster):
+        if error.code != "cluster_not_found":
             raise
-        explain_service(session, cluster, output)
+        if _is_service(session, cluster):
+            explain_service(session, cluster, output)
+        elif not explain_pool(session, cluster, output):
+            raise
         return
     if output == "json":
         print_json(session, found)

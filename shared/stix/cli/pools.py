@@ -13,6 +13,7 @@ from stix.cli.log_output import LogPrinter
 from stix.cli.session import Session
 from stix.cli.tables import Column, output_option, print_json, say_folded, table
 from stix.cli.task_options import read_task, task_options
+from stix.sdk.errors import SdkError
 from stix.sdk.pools import WorkerLogReader
 from stix.sdk.responses_pools import Pool
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from stix.model.task import Task
     from stix.sdk.client import Client
 
-__all__ = ["pool_command"]
+__all__ = ["explain_pool", "pool_command"]
 
 _NAME = re.compile(r"[A-Za-z]([-_.A-Za-z0-9]*[A-Za-z0-9])?", re.ASCII)
 _INTERRUPTED = 130
@@ -181,6 +182,21 @@ def _worker_rows(pool: Pool, now: float) -> list[tuple[str, ...]]:
         )
         for worker in pool["workers"]
     ]
+
+
+def explain_pool(session: Session, name: str, output: str) -> bool:
+    """Print how the pool of that name stands and what it decided; False where there is none."""
+    try:
+        pool = session.client().pool(name)
+    except SdkError as error:
+        if error.http_status == 404:
+            return False
+        raise
+    if output == "json":
+        print_json(session, pool)
+    else:
+        print_decisions(session, pool)
+    return True
 
 
 def print_decisions(session: Session, pool: Pool) -> None:
