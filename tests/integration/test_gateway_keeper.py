@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from stix.local.daemon import server_environment
+from stix.agent.archive import build_archive
 from stix.local.gateway_keeper import GatewayKeeper
 from tests.integration.gateway_world import ReplicaProcess, eventually, free_port, has_haproxy
 from tests.unit.world import WORKSPACE, ControlPlane
@@ -29,10 +29,11 @@ class Keeping:
         self.services: list[dict[str, Any]] = []
         self.keeper: GatewayKeeper | None = None
         self.port = free_port()
+        self.archive = folder / "agent.pyz"
 
     def start(self) -> None:
         self.keeper = GatewayKeeper(
-            self.folder, self.plane.world, WORKSPACE, server_environment(), lambda *_: self._view()
+            self.folder, self.plane.world, WORKSPACE, self.archive, self._build, lambda *_: self._view()
         )
         self.keeper.start()
 
@@ -68,6 +69,9 @@ class Keeping:
 
     def supervisor(self) -> int:
         return int((self.folder / "state" / "lock").read_text() or 0)
+
+    def _build(self) -> None:
+        build_archive(self.archive)
 
     def _view(self) -> dict[str, Any]:
         return {"version": 1, "services": self.services}

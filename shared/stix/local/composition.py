@@ -20,7 +20,6 @@ from stix.application.tokens import create_user_token
 from stix.application.world import World
 from stix.clouds.registry import facts
 from stix.local.clouds import connect_clouds
-from stix.local.daemon import server_environment
 from stix.local.functions import FUNCTIONS, Functions, Handler, bundle_folder
 from stix.local.gateway_keeper import GatewayKeeper, missing_haproxy, port_is_free
 from stix.local.home import Home, write_private
@@ -120,6 +119,7 @@ def compose(
         clock=clock.now,
     )
     parking = Parking()
+    archive = _AgentArchive(home.agent_archive)
     keeper: GatewayKeeper | None = None
     sockets = LocalSockets(functions)
     clouds = connect_clouds(
@@ -131,7 +131,7 @@ def compose(
         store=store,
         objects=objects,
         workflows=interpreter,
-        compute={LOCAL: _local_compute(home, deployment, clock), **clouds.computes},
+        compute={LOCAL: _local_compute(home, deployment, clock, archive), **clouds.computes},
         secrets=FileSecrets(home.secrets),
         events=LoggingEventBus(),
         wake=ParkingWake(parking, {"services": lambda: keeper.wake() if keeper is not None else None}),
@@ -147,7 +147,7 @@ def compose(
         gateways=gateways_from(environ, nodes=0, missing=missing_haproxy, usable_port=port_is_free),
     )
     if not world.gateways.nodes:
-        keeper = GatewayKeeper(home.gateway, world, WORKSPACE, server_environment())
+        keeper = GatewayKeeper(home.gateway, world, WORKSPACE, home.agent_archive, archive)
     _make_token(home, world)
 
     def upkeep() -> None:
@@ -174,13 +174,13 @@ def compose(
     )
 
 
-def _local_compute(home: Home, deployment: str, clock: SystemClock) -> Compute:
+def _local_compute(home: Home, deployment: str, clock: SystemClock, archive: _AgentArchive) -> Compute:
     from stix.clouds.local import LocalCompute
 
     return LocalCompute(
         home.folder,
         deployment=deployment,
-        archive=_AgentArchive(home.agent_archive),
+        archive=archive,
         api_url_file=home.api_url_file,
         clock=clock,
     )

@@ -22,7 +22,6 @@ __all__ = [
     "ServerStatus",
     "ensure_running",
     "read_endpoint",
-    "server_environment",
     "status",
     "stop",
 ]
@@ -176,7 +175,7 @@ def _start(place: Home, port: int | None, public_url: str | None, command: Seque
             pid = os.posix_spawn(
                 arguments[0],
                 arguments,
-                server_environment(),
+                _environment(),
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_DUP2, log, 1),
@@ -218,8 +217,8 @@ def _await_ready(place: Home, pid: int, report: int) -> None:
         raise kind(error["message"], hint=error["hint"], code=error["code"])
 
 
-def server_environment() -> dict[str, str]:
-    """The server, and what it starts, run this very package, wherever it was imported from."""
+def _environment() -> dict[str, str]:
+    """The server runs this very package, wherever it was imported from."""
     environment = dict(os.environ)
     # Two arenas instead of eight per core: the many threads are idle most of the time.
     environment.setdefault("MALLOC_ARENA_MAX", "2")

@@ -10,7 +10,7 @@ import logging
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +54,21 @@ def port_is_free(port: int) -> bool:
 
 class GatewayKeeper:
     """``wake`` returns at once, from any thread; the work is done by one thread, which costs nothing while
-    there is no service. ``stop`` leaves the gateway running."""
+    there is no service. ``stop`` leaves the gateway running. The program is the agent's archive,
+    which has all of it however Stix was installed; ``archive`` makes the file."""
 
     def __init__(
         self,
         folder: Path,
         world: World,
         workspace: str,
-        environ: Mapping[str, str],
+        archive_file: Path,
+        archive: Callable[[], object],
         read_view: Callable[[World, str], dict[str, Any]] = workspace_view,
     ):
-        command = [sys.executable, "-P", "-m", "stix.gateway", "--bind", world.gateways.address]
-        self._process = GatewayProcess(str(folder), command, environ)
+        program = [sys.executable, "-I", str(archive_file), "gateway"]
+        self._process = GatewayProcess(str(folder), [*program, "--bind", world.gateways.address])
+        self._archive = archive
         self._world, self._workspace, self._read_view = world, workspace, read_view
         self._woken = threading.Event()
         self._stopping = False
@@ -105,19 +108,21 @@ class GatewayKeeper:
 
     def _step(self, woken: bool) -> None:
         now = self._world.clock.now()
+        process = self._process
         if woken or not self._read_at <= now < self._read_at + _AGAIN_SECONDS:
             view = self._read_view(self._world, self._workspace)
             self._read_at = now
             self._serves = bool(view["services"])
             if not self._serves:
-                self._process.stop()
+                process.stop()
                 return
-            self._process.publish(view)
-        problem = self._process.ensure()
+            self._archive()
+            process.publish(view)
+        problem = process.ensure()
         if problem and problem != self._problem:
             self._problem = problem
             logger.error("the gateway does not run: %s", problem)
-        status = self._process.news(now)
+        status = process.news(now)
         if status is not None:
             take_gateway_status(self._world, self._workspace, LOCAL_GATEWAY, status)
-            self._process.told(status, now)
+            process.told(status, now)
