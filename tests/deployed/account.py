@@ -32,6 +32,7 @@ from tests.providers.aws.server import ACCOUNT, AwsServer
 __all__ = ["Account"]
 
 REGION = "us-east-1"
+_EVENTS = "events.amazonaws.com"
 _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
 
 
@@ -43,6 +44,7 @@ class Account(AwsServer):
         image = self.computers.make("machine")
         path = f"{image.bin}:{os.environ['PATH']}"
         super().__init__(hosts=folder / "machines", environ={"PATH": path, **self.computers.environ})
+        self.now = self.computers.now
         self.outputs: dict[str, str] = {}
         self.events: list[dict[str, Any]] = []
         """What functions put on a bus."""
@@ -65,7 +67,9 @@ class Account(AwsServer):
             now=self.computers.now,
         )
         self._open = ExitStack()
-        self._open.enter_context(running_interpreter(self.client("lambda", read_timeout=900)))
+        self._open.enter_context(
+            running_interpreter(self.client("lambda", read_timeout=900), self.computers.now)
+        )
 
     def deploy(self, assembly: Path) -> None:
         self.stack = stack_name(assembly)
@@ -88,7 +92,7 @@ class Account(AwsServer):
         statements = self.functions.function(function).policy.statements
         if not is_permitted(statements, function, service, source):
             raise NotPermittedError(f"{service} may not invoke {function} for {source}")
-        return self.functions.invoke(function, payload)
+        return self.functions.invoke(function, payload, repeats=service == _EVENTS)
 
     def pass_time(self, seconds: float) -> dict[str, list[Outcome]]:
         """Every clock of the account goes on, and what is scheduled happens: its outcomes."""
@@ -115,13 +119,20 @@ class Account(AwsServer):
         self._open.close()
 
     def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        if role := role_of(environ):
-            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            environ = {**environ, "wsgi.input": io.BytesIO(body)}
-            for wish in wishes(environ, body, account=ACCOUNT, region=REGION):
-                if not self.permissions.allow(role, wish):
-                    start("403 Forbidden", [("Content-Type", "application/json")])
-                    return [json.dumps({"__type": "AccessDeniedException", "message": str(wish)}).encode()]
+        role = role_of(environ)
+        if not role:
+            return self._carry_out(environ, start)
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ = {**environ, "wsgi.input": io.BytesIO(body)}
+        for wish in wishes(environ, body, account=ACCOUNT, region=REGION):
+            if not self.permissions.allow(role, wish):
+                start("403 Forbidden", [("Content-Type", "application/json")])
+                return [json.dumps({"__type": "AccessDeniedException", "message": str(wish)}).encode()]
+        if fate := self.functions.fate_of(environ):
+            return fate.request(environ, body, start, lambda begin: self._carry_out(environ, begin))
+        return self._carry_out(environ, start)
+
+    def _carry_out(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         if environ.get("HTTP_X_AMZ_TARGET") == "AWSEvents.PutEvents":
             return self._put_events(environ, start)
         if invoked := _INVOKE.fullmatch(environ["PATH_INFO"]):
@@ -142,7 +153,9 @@ class Account(AwsServer):
     def _invoke(self, function: str, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         payload = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         (qualifier,) = parse_qs(environ["QUERY_STRING"]).get("Qualifier", [None])
-        outcome = self.functions.invoke(function, payload or b"{}", qualifier)
+        # Step Functions calls again where it heard nothing; of functions that call functions none does.
+        by_machine = not role_of(environ)
+        outcome = self.functions.invoke(function, payload or b"{}", qualifier, repeats=by_machine)
         headers = [("Content-Type", "application/json"), ("X-Amz-Executed-Version", "1")]
         if outcome.failed:
             headers.append(("X-Amz-Function-Error", "Unhandled"))

@@ -8,6 +8,7 @@ layers and in the function's code, in the places where Lambda has them.
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from typing import Any
 from moto.awslambda.utils import get_backend
 
 from tests.deployed.artifacts import put_in_compiled, unpack
+from tests.deployed.chaos import Chaos, Fate
 from tests.deployed.computers import Computers
 from tests.deployed.runtime_api import Environment, Outcome
 
@@ -54,6 +56,8 @@ class LambdaService:
         self.environments: dict[str, list[Environment]] = defaultdict(list)
         """All that were ever started, by the function's name."""
         self.calls: dict[str, int] = defaultdict(int)
+        self.chaos: Chaos | None = None
+        self._fates: dict[str, Fate] = {}
 
     def function(self, name_or_arn: str, qualifier: str | None = None) -> Any:
         """moto's function at that version or alias. Raises moto's ``UnknownFunctionException``."""
@@ -64,16 +68,39 @@ class LambdaService:
         configured = self.function(arn.rpartition(":")[0]).event_invoke_config
         return int(configured[0].config["MaximumRetryAttempts"]) if configured else 2
 
-    def invoke(self, name_or_arn: str, payload: bytes, qualifier: str | None = None) -> Outcome:
-        """Synchronous; the caller has looked at the permissions."""
+    def invoke(
+        self, name_or_arn: str, payload: bytes, qualifier: str | None = None, *, repeats: bool = False
+    ) -> Outcome:
+        """Synchronous; the caller has looked at the permissions. ``repeats``: it may call twice for once."""
         function = self.function(name_or_arn, qualifier)
         self.calls[function.function_name] += 1
         if len(payload) > _MOST_BYTES:
             return Outcome.error(
                 "RequestEntityTooLargeException", "Request must be smaller than 6291456 bytes"
             )
-        with self._environment(function) as environment:
+        if self.chaos is None or not repeats:
+            return self._run(function, payload)
+        return self.chaos.fate(f"{function.function_name} again").deliver(
+            lambda: self._run(function, payload)
+        )
+
+    def _run(self, function: Any, payload: bytes) -> Outcome:
+        def call() -> Outcome:
             return environment.invoke(function.function_arn, payload, seconds=float(function.timeout))
+
+        with self._environment(function) as environment:
+            if self.chaos is None:
+                return call()
+            fate = self._fates[environment.name] = self.chaos.fate(function.function_name)
+            try:
+                return fate.run(environment, call)
+            finally:
+                del self._fates[environment.name]
+
+    def fate_of(self, environ: Mapping[str, Any]) -> Fate | None:
+        """What is in store for the call that sends this request to AWS."""
+        found = re.search(r"\bapp/(\S+)", str(environ.get("HTTP_USER_AGENT", "")))
+        return self._fates.get(found.group(1)) if found else None
 
     def close(self) -> None:
         for environments in self.environments.values():
@@ -97,6 +124,8 @@ class LambdaService:
         if environment.alive:
             with self._lock:
                 self._idle[arn].append(environment)
+        else:
+            environment.stop()
 
     def start(self, function: Any) -> Environment:
         """A fresh environment of its own."""
@@ -112,6 +141,7 @@ class LambdaService:
                 environ=self._variables(function, task, layers, own),
                 log=self._folder / f"{name}.log",
                 now=self._computers.now,
+                name=own.name,
             )
             self.environments[name].append(environment)
         return environment
@@ -141,6 +171,8 @@ class LambdaService:
             "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
             "AWS_LAMBDA_FUNCTION_VERSION": str(function.version),
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_size),
+            # Tells whose a request is.
+            "AWS_SDK_UA_APP_ID": temporary.name,
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "AWS_LAMBDA_LOG_GROUP_NAME": function.logging["LogGroup"],
             "AWS_LAMBDA_LOG_STREAM_NAME": "stream",

@@ -50,7 +50,10 @@ class Environment:
         environ: Mapping[str, str],
         log: Path,
         now: Callable[[], float] = time.time,
+        name: str = "",
     ) -> None:
+        self.name = name
+        self._killed: Outcome | None = None
         self._now = now
         self._calls: queue.Queue[_Call] = queue.Queue()
         self._outcomes: queue.Queue[Outcome] = queue.Queue()
@@ -123,7 +126,15 @@ class Environment:
         self._server.shutdown()
         self._server.server_close()
 
+    def kill(self, outcome: Outcome) -> None:
+        """At once, whatever it does: ``outcome`` is what the call under way comes to."""
+        self._killed = outcome
+        self._process.kill()
+        self._process.wait()
+
     def _exited(self, request: str) -> Outcome:
+        if self._killed is not None:
+            return self._killed
         status = self._process.returncode
         words = f"RequestId: {request} Error: Runtime exited with error: exit status {status}"
         return Outcome.error("Runtime.ExitError", words)

@@ -7,6 +7,8 @@ Machines are processes that their real user-data started; EC2 is the strict one 
 from __future__ import annotations
 
 import json
+import os
+import random
 import statistics
 import time
 from collections.abc import Iterator
@@ -24,12 +26,17 @@ from stix.catalog.row import CatalogRow
 from stix.local.http_events import HttpRequest
 from tests.deployed.account import REGION, Account
 from tests.deployed.artifacts import difference, is_compiled
+from tests.deployed.chaos import Chaos
+from tests.deployed.invariants import MachineTime, Settling, wrong_jobs, wrong_times
 from tests.deployed.permissions import tasks
 from tests.deployed.synthesis import synthesize
+from tests.deployed.under_chaos import People
 from tests.e2e.embedded import EmbeddedHome, await_that, live_items
 
 pytestmark = pytest.mark.xdist_group("e2e-deployed")
 
+SAMPLE, SAMPLE_SEED = 20, 4
+"""Operations under chaos in every run, and their seed; the full size draws one."""
 HERE = ("--infra", f"aws/{REGION}", "--cpus", "2")
 
 
@@ -230,3 +237,35 @@ def test_nothing_is_left_when_every_cluster_is_down(account: Account, person: Em
     queue = account.client("sqs")
     (letters,) = queue.list_queues()["QueueUrls"]
     assert queue.receive_message(QueueUrl=letters).get("Messages", []) == []
+
+
+@pytest.mark.parametrize("operations", [SAMPLE, pytest.param(200, marks=pytest.mark.soak)])
+def test_invariants_hold_when_everything_goes_wrong(
+    account: Account, person: EmbeddedHome, out: Path, operations: int
+) -> None:
+    drawn = SAMPLE_SEED if operations == SAMPLE else random.SystemRandom().randrange(10**6)
+    seed = int(os.environ.get("STIX_TEST_SEED") or drawn)
+    print(f"\nSTIX_TEST_SEED={seed}")
+    token = json.loads((person.folder / "endpoint.json").read_text())["token"]
+    people = People(account, token, random.Random(seed), out)
+    machine_time = account.on_change = MachineTime(account.computers.now)
+    account.functions.chaos = chaos = Chaos(seed)
+    for _ in range(operations):
+        people.step()
+    account.functions.chaos = None
+    settling = Settling(account)
+    settling.until("what was promised is done", lambda: not people.unkept())
+    people.take_all_down()
+    settling.until("no machine is left", lambda: not machine_time.running)
+    settling.until("nothing is due any more", lambda: not settling.live_items())
+    print(
+        f"operations {dict(people.done)}, troubles {dict(chaos.happened)}, {settling.rounds} rounds to rest"
+    )
+    assert settling.stuck == [], settling.stuck[:3]
+    assert list(people.client.clusters()) == []
+    assert wrong_jobs(account, out, people.tasks) == []
+    assert wrong_times(account, machine_time) == {}
+    assert instances(account) == []
+    assert account.client("ec2").describe_launch_templates()["LaunchTemplates"] == []
+    assert not any(host.on for host in account.machines.values())
+    assert account.permissions.refused == []
