@@ -18,7 +18,7 @@ from pathlib import Path
 __all__ = ["join_package", "open_control_plane", "unpack"]
 
 ARCHIVE = Path("_bundle", "control_plane.zip.xz")
-_IN_BOTH = ("stix", "stix.agent", "stix.local")
+_IN_BOTH = ("stix", "stix.agent", "stix.catalog", "stix.local")
 """Packages with modules on either side."""
 _PACKAGE = Path(__file__).resolve().parent
 

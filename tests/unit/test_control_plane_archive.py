@@ -11,7 +11,7 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-from stix.control_plane import open_control_plane, unpack
+from stix.control_plane import _IN_BOTH, open_control_plane, unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT / "shared"
@@ -57,6 +57,12 @@ def test_what_the_wheel_has_as_files_needs_nothing_of_the_archive_but_where_it_i
     openers = {"stix.cli.catalog", "stix.cli.simulate", "stix.local.__main__"}
     assert crossing == openers | {"stix.cli.simulate_serve", "stix.cli.trace_options"}
     assert openers <= {module for module in kept if "stix.control_plane" in imported(module)}
+
+
+def test_packages_of_both_parts_are_those_that_are_joined() -> None:
+    out, kept = archived()
+    packages = {name for name in kept if (SHARED.joinpath(*name.split(".")) / "__init__.py").is_file()}
+    assert {module.rpartition(".")[0] for module in out} & packages == set(_IN_BOTH)
 
 
 def test_archive_is_unpacked_once_when_it_is_opened_again(tmp_path: Path) -> None:
