@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.agent.routes import add_routes
 from functions.agent.wake_channel import on_socket_event
 from stix.runtime.bootstrap import bootstrap
-from stix.runtime.http import HttpFunction
+from stix.runtime.http import ResolverOfEachThread
 
-logger = logging.getLogger(__name__)
-app = HttpFunction(logger, add_routes)
+logger = Logger(service="agent")
+app = ResolverOfEachThread(logger, add_routes)
 
 
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one request of API Gateway's HTTP API (payload 2.0), or an event of a node's WebSocket."""
     if "eventType" in event.get("requestContext", {}):
         return on_socket_event(bootstrap(), event)
-    return app.resolve(event)
+    return app.resolve(event, context)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
 from functions.api import access, clusters, jobs, managed_jobs, pools, service, serving
-from stix.runtime.http import HttpFunction
+from stix.runtime.http import ResolverOfEachThread
 
-logger = logging.getLogger(__name__)
+logger = Logger(service="api")
 
 
-def add_routes(app: HttpFunction) -> None:
-    """All of them."""
+def add_routes(app: APIGatewayHttpResolver) -> None:
+    """All of them; a resolver is made for each thread."""
     for group in (clusters, access, jobs, managed_jobs, pools, service, serving):
         group.add_routes(app)
 
 
-app = HttpFunction(logger, add_routes)
+app = ResolverOfEachThread(logger, add_routes)
 
 
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one request of API Gateway's HTTP API (payload 2.0)."""
-    return app.resolve(event)
+    return app.resolve(event, context)

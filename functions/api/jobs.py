@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+
 from stix.api import v1
 from stix.application import cancel_jobs, submit, views
 from stix.application.jobs import job_topic
 from stix.application.logs import log_page
 from stix.runtime.bootstrap import bootstrap
 from stix.runtime.http import (
-    HttpFunction,
-    Response,
     answer,
     idempotency_key,
     park,
@@ -22,29 +22,29 @@ from stix.runtime.http import (
 __all__ = ["add_routes"]
 
 
-def add_routes(app: HttpFunction) -> None:
+def add_routes(app: APIGatewayHttpResolver) -> None:
     """Add ``/v1/clusters/{name}/jobs...``."""
 
     @app.post("/v1/clusters/<name>/jobs")
-    def execute(name: str) -> Response:
+    def execute(name: str) -> Response[str]:
         request = read_request(app, v1.ExecRequest)
         return answer(submit.execute(bootstrap(), user_of(app), name, request, idempotency_key(app)), 201)
 
     @app.get("/v1/clusters/<name>/jobs")
-    def list_jobs(name: str) -> Response:
+    def list_jobs(name: str) -> Response[str]:
         world = bootstrap()
         cluster = submit.existing_cluster(world, user_of(app).workspace, name)
         page = views.list_jobs(
             world,
             cluster,
             skip_finished=query_flag(app, "skip_finished"),
-            after=app.request.query.get("after") or None,
+            after=app.current_event.query_string_parameters.get("after") or None,
             limit=query_number(app, "limit", 100, lowest=1, most=200),
         )
         return answer(page)
 
     @app.post("/v1/clusters/<name>/jobs/cancel")
-    def cancel(name: str) -> Response:
+    def cancel(name: str) -> Response[str]:
         request = read_request(app, v1.CancelRequest)
         world = bootstrap()
         cluster = submit.own_cluster(world, user_of(app).workspace, name)
@@ -52,15 +52,15 @@ def add_routes(app: HttpFunction) -> None:
         return answer({"jobs": [views.job_view(job) for job in jobs], "next": None})
 
     @app.get("/v1/clusters/<name>/jobs/<job_id>")
-    def show_job(name: str, job_id: str) -> Response:
+    def show_job(name: str, job_id: str) -> Response[str]:
         world = bootstrap()
         cluster = submit.existing_cluster(world, user_of(app).workspace, name)
         return answer(views.job_view(views.find_job(world, cluster, job_id)))
 
     @app.get("/v1/clusters/<name>/jobs/<job_id>/logs")
-    def show_logs(name: str, job_id: str) -> Response:
+    def show_logs(name: str, job_id: str) -> Response[str]:
         world = bootstrap()
-        query = app.request.query
+        query = app.current_event.query_string_parameters
         cluster = submit.existing_cluster(world, user_of(app).workspace, name)
         job = views.find_job(world, cluster, job_id)
         rank = query_number(app, "rank", -1, most=job.num_nodes - 1) if query.get("rank") else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+
 from stix.api import v1_services
 from stix.application import service_bodies as bodies
 from stix.application import submit_service
@@ -11,8 +13,6 @@ from stix.application.service_draft import get_service, wait_topic
 from stix.application.views import job_view
 from stix.runtime.bootstrap import bootstrap
 from stix.runtime.http import (
-    HttpFunction,
-    Response,
     answer,
     idempotency_key,
     park,
@@ -25,28 +25,28 @@ from stix.runtime.http import (
 __all__ = ["add_routes"]
 
 
-def add_routes(app: HttpFunction) -> None:
+def add_routes(app: APIGatewayHttpResolver) -> None:
     """Add ``/v1/services...``."""
 
     @app.post("/v1/services")
-    def up() -> Response:
+    def up() -> Response[str]:
         world, who = bootstrap(), user_of(app)
         request = read_request(app, v1_services.ServiceUpRequest)
         accepted = submit_service.up(world, who, request, idempotency_key(app))
         return answer(bodies.accepted_body(world, who.workspace, accepted), 202)
 
     @app.get("/v1/services")
-    def list_services() -> Response:
+    def list_services() -> Response[str]:
         page = bodies.list_services(
             bootstrap(),
             user_of(app).workspace,
-            after=app.request.query.get("after") or None,
+            after=app.current_event.query_string_parameters.get("after") or None,
             limit=query_number(app, "limit", 50, lowest=1, most=100),
         )
         return answer(page)
 
     @app.get("/v1/services/<name>")
-    def show(name: str) -> Response:
+    def show(name: str) -> Response[str]:
         world = bootstrap()
         service = get_service(world, user_of(app).workspace, name)
         body = bodies.service_body(world, service)
@@ -57,21 +57,21 @@ def add_routes(app: HttpFunction) -> None:
         return answer(body)
 
     @app.post("/v1/services/<name>/versions")
-    def update(name: str) -> Response:
+    def update(name: str) -> Response[str]:
         world, who = bootstrap(), user_of(app)
         request = read_request(app, v1_services.ServiceUpdateRequest)
         accepted = submit_service.update(world, who, name, request, idempotency_key(app))
         return answer(bodies.accepted_body(world, who.workspace, accepted), 202)
 
     @app.post("/v1/services/<name>/down")
-    def down(name: str) -> Response:
+    def down(name: str) -> Response[str]:
         world, who = bootstrap(), user_of(app)
         request = read_request(app, v1_services.ServiceDownRequest)
         service = submit_service.down(world, who, name, purge=request.purge)
         return answer(bodies.service_body(world, service), 202)
 
     @app.post("/v1/services/<name>/replicas/<replica>/terminate")
-    def terminate(name: str, replica: str) -> Response:
+    def terminate(name: str, replica: str) -> Response[str]:
         world, who = bootstrap(), user_of(app)
         request = read_request(app, v1_services.ReplicaTerminateRequest)
         number = bodies.replica_number(replica)
@@ -79,10 +79,10 @@ def add_routes(app: HttpFunction) -> None:
         return answer(bodies.service_body(world, service), 202)
 
     @app.get("/v1/services/<name>/replicas/<replica>/logs")
-    def show_logs(name: str, replica: str) -> Response:
+    def show_logs(name: str, replica: str) -> Response[str]:
         world = bootstrap()
         cluster, run = bodies.replica_run(world, user_of(app).workspace, name, replica)
-        query = app.request.query
+        query = app.current_event.query_string_parameters
         rank = query_number(app, "rank", -1, most=run.num_nodes - 1) if query.get("rank") else None
         page, news = log_page(
             world,
@@ -99,6 +99,6 @@ def add_routes(app: HttpFunction) -> None:
         return answer(body)
 
     @app.get("/v1/services/<name>/explain")
-    def explain(name: str) -> Response:
+    def explain(name: str) -> Response[str]:
         world = bootstrap()
         return answer(bodies.explain_service(world, get_service(world, user_of(app).workspace, name)))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stix.application import reconcile_service
 from stix.runtime.dispatch import Action, dispatch
 
-logger = logging.getLogger(__name__)
+logger = Logger(service="autoscale")
 
 ACTIONS: dict[str, Action] = {
     "reconcile": lambda w, e: reconcile_service.reconcile(w, e["service"]["workspace"], e["service"]["name"]),
@@ -18,6 +20,6 @@ ACTIONS: dict[str, Action] = {
 }
 
 
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """One step of the service machine."""
     return dispatch(ACTIONS, event, logger)

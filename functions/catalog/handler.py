@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stix.application import refresh_catalog
 from stix.catalog.fetchers.registry import CLOUDS
@@ -11,7 +13,7 @@ from stix.catalog.snapshot import snapshot_rows
 from stix.runtime.dispatch import Action, dispatch
 from stix.runtime.price_sources import price_sources
 
-logger = logging.getLogger(__name__)
+logger = Logger(service="catalog")
 
 ACTIONS: dict[str, Action] = {
     "start": lambda w, _: refresh_catalog.start(w, CLOUDS),
@@ -23,6 +25,6 @@ ACTIONS: dict[str, Action] = {
 }
 
 
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The schedule's call, or one step of the catalog machine."""
     return dispatch(ACTIONS, event, logger)

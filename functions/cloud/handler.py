@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stix.runtime.cloud_driver import drive
 
-logger = logging.getLogger(__name__)
+logger = Logger(service="cloud")
 
 
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Make one call of the provider; its refusals are answers, not failures."""
     answer = drive(event)
     refused = answer.get("error") or {}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stix.application import sweep, sweep_orphans
 from stix.application.world import World
 from stix.runtime.dispatch import Action, dispatch
 from stix.runtime.metrics import OVERDUE_SECONDS, write_seconds
 
-logger = logging.getLogger(__name__)
+logger = Logger(service="monitor")
 
 _LATE_SECONDS = 900
 
@@ -32,6 +34,6 @@ ACTIONS: dict[str, Action] = {
 }
 
 
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The scheduled sweep, or one step of a machine."""
     return dispatch(ACTIONS, event, logger)

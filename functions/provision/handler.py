@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stix.application import (
     create_machines,
@@ -18,7 +20,7 @@ from stix.application.world import World
 from stix.runtime.dispatch import Action, dispatch
 from stix.runtime.metrics import ORPHAN_SECONDS, write_seconds
 
-logger = logging.getLogger(__name__)
+logger = Logger(service="provision")
 
 
 def _of_cluster(use_case: Callable[[World, str, str], dict[str, Any]]) -> Action:
@@ -54,6 +56,6 @@ ACTIONS: dict[str, Action] = {
 }
 
 
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """One step of the launch, terminate or sweep machine."""
     return dispatch(ACTIONS, event, logger)

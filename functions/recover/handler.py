@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stix.application import advance_job, advance_pool, take_machine_event
 from stix.application.world import World
 from stix.runtime.dispatch import Action, dispatch
 
-logger = logging.getLogger(__name__)
+logger = Logger(service="recover")
 
 
 def _advance(world: World, workspace: str, id: int = 0, pool: str = "") -> dict[str, Any]:
@@ -33,6 +35,6 @@ ACTIONS: dict[str, Action] = {
 }
 
 
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """One step of the job machine, or one event of EC2."""
     return dispatch(ACTIONS, event, logger)

@@ -99,6 +99,9 @@ class WorkerFunction(Construct):
             environment={
                 "STIX_RUNTIME": "aws",
                 "STIX_DEPLOYMENT": deployment_id(deployment),
+                "POWERTOOLS_SERVICE_NAME": name,
+                "POWERTOOLS_LOG_LEVEL": "INFO",
+                "POWERTOOLS_TRACE_DISABLED": "1",
                 **environment,
             },
             logging_format=lambda_.LoggingFormat.JSON,

@@ -14,6 +14,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.costs", description=__doc__)
     parser.add_argument("--write", type=Path, metavar="FILE", help="write it there, not to standard output")
     options = parser.parse_args()
+    # One line per invocation is the handlers' log; it is no part of the page.
+    os.environ["POWERTOOLS_LOG_LEVEL"] = "CRITICAL"
     os.environ.setdefault("CDK_VALIDATION", "false")
     from tests.costs.document import document, memory_by_function
     from tests.costs.scenario import count

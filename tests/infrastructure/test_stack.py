@@ -62,6 +62,7 @@ def test_function_is_arm64_python_with_json_logs(synthesized: Synthesized, name:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_function_has_only_the_environment_that_it_needs(synthesized: Synthesized, name: str) -> None:
     base = {"STIX_RUNTIME", "STIX_DEPLOYMENT", "STIX_TABLE"}
+    base |= {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL", "POWERTOOLS_TRACE_DISABLED"}
     changes = {"STIX_EVENT_BUS"}
     clouds, calls = {"STIX_CLOUDS"}, {"STIX_CLOUDS", "STIX_CLOUD_FUNCTION_PREFIX"}
     machines, wake = {"STIX_STATE_MACHINE_ARN_PREFIX"}, {"STIX_WAKE_ENDPOINT"}

@@ -28,7 +28,7 @@ PROBE = (
     f"atexit.register(lambda: print('{MARK}' + ','.join(sys.modules), file=sys.stderr)); "
     "from stix.cli.entry import main; main()"
 )
-HEAVY = {"pydantic", "boto3", "botocore", "uvicorn", "yaml"}
+HEAVY = {"pydantic", "boto3", "botocore", "aws_lambda_powertools", "uvicorn", "yaml"}
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -14,7 +14,9 @@ from stix.api.v1 import Cluster
 HTTPX_OPTIONAL = {"rich", "pygments", "markdown_it", "mdurl", "sniffio", "brotli", "zstandard", "h2"}
 HTTP = {"httpx", "httpcore", "h11", "anyio", "certifi", "idna"} | HTTPX_OPTIONAL
 MODELS = {"pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"}
-HANDLER = {"stix", "functions", "yaml"} | MODELS
+# Powertools asks for botocore's version, to name itself in calls; it loads neither sessions nor clients.
+POWERTOOLS = {"aws_lambda_powertools", "jmespath", "botocore"}
+HANDLER = {"stix", "functions", "yaml"} | MODELS | POWERTOOLS
 
 # What is heavy in the standard library, and in packages that may be loaded in part.
 HEAVY = {
@@ -138,11 +140,12 @@ def test_no_sdk_is_loaded_when_a_function_is_imported(name):
     modules = loaded(f"import functions.{name}.handler")
     assert foreign(modules) <= HANDLER
     assert not {module for module in modules if module.startswith(("stix.adapters.", "stix.clouds."))}
-    assert heavy(modules) == set()
+    # The resolver of the HTTP functions brings these itself.
+    assert heavy(modules) <= ({"asyncio", "subprocess", "ssl"} if name in {"api", "agent"} else set())
 
 
 def test_no_framework_is_loaded_when_the_authorizer_is_imported():
-    # It runs before every request: no YAML.
+    # It runs before every request: neither powertools nor YAML.
     modules = loaded("import functions.authorize.handler")
     assert foreign(modules) <= {"stix", "functions"} | MODELS
     assert heavy(modules) == set()

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 
 from stix.local.http_events import (
     HttpRequest,
@@ -15,8 +16,6 @@ from stix.local.http_events import (
     http_event,
     read_answer,
 )
-from stix.runtime.http import HttpFunction, Response, read_json
-from stix.runtime.http import answer as to_answer
 
 REQUEST = HttpRequest(
     method="POST",
@@ -56,24 +55,20 @@ def test_event_has_the_parts_of_payload_format_2_when_built() -> None:
     assert context["stage"] == "$default"
 
 
-def test_function_reads_the_event_when_built() -> None:
-    def add_routes(app: HttpFunction) -> None:
-        @app.post("/v1/clusters/<name>")
-        def found(name: str) -> Response:
-            request = app.request
-            told = {"name": name, "names": request.query["names"], "agent": request.headers["user-agent"]}
-            return to_answer(told | {"body": read_json(app)}, 201)
+def test_resolver_of_the_deployed_functions_reads_the_event_when_built() -> None:
+    app = APIGatewayHttpResolver()
 
-    app = HttpFunction(logging.getLogger("test"), add_routes)
-    answer = read_answer(app.resolve(http_event(replace(REQUEST, path="/v1/clusters/x"), "$default", {})))
-    assert answer.status == 201
-    assert json.loads(answer.body) == {
-        "name": "x",
-        "names": "a,b,c",
-        "agent": "test",
-        "body": {"a": "ä"},
-    }
-    assert answer.headers == (("content-type", "application/json"),)
+    @app.post("/v1/clusters/<name>")
+    def found(name: str) -> dict[str, Any]:
+        event = app.current_event
+        assert isinstance(event, APIGatewayProxyEventV2)
+        return {"name": name, "body": event.json_body, "names": event.query_string_parameters["names"]}
+
+    answer = read_answer(
+        app.resolve(http_event(replace(REQUEST, path="/v1/clusters/x"), "$default", {}), None)
+    )
+    assert answer.status == 200
+    assert json.loads(answer.body) == {"name": "x", "body": {"a": "ä"}, "names": "a,b,c"}
 
 
 @pytest.mark.parametrize(

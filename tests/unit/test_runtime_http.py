@@ -1,140 +1,84 @@
-"""The routes of the HTTP functions, of which two live in one process and answer on several threads."""
+"""The resolver of the HTTP functions, where two of them live in one process."""
 
 from __future__ import annotations
 
-import base64
-import json
-import logging
 import threading
 from typing import Any
 
-import pytest
+from aws_lambda_powertools import Logger
 
-from stix.model.errors import ThrottledError
-from stix.runtime.http import HttpFunction, answer, node_of, query_flag, read_json
+from stix.runtime.http import ResolverOfEachThread, answer, new_resolver, node_of, user_of
 
 DEADLINE = 20.0
-LOGGER = logging.getLogger("test")
 
 
-def request(method: str, path: str, rank: int = 0, **parts: Any) -> dict[str, Any]:
-    caller = {"kind": "node", "workspace": "default", "cluster_id": "c-1", "rank": rank}
+def request(path: str, context: dict[str, Any]) -> dict[str, Any]:
     return {
         "version": "2.0",
         "rawPath": path,
+        "rawQueryString": "",
         "headers": {},
         "isBase64Encoded": False,
         "requestContext": {
             "stage": "$default",
-            "authorizer": {"lambda": caller},
-            "http": {"method": method, "path": path},
+            "authorizer": {"lambda": context},
+            "http": {"method": "GET", "path": path},
         },
-        **parts,
     }
 
 
-def nodes(inside: threading.Event, go_on: threading.Event) -> HttpFunction:
-    """``GET /nodes/<name>`` tells name and caller; that of ``slow`` waits."""
+USER = request("/people", {"kind": "user", "workspace": "default", "user": "ann"})
+NODE = request("/nodes", {"kind": "node", "workspace": "default", "cluster_id": "c-1", "rank": 0})
 
-    def add_routes(app: HttpFunction) -> None:
+
+def test_resolver_keeps_its_caller_when_another_answers_meanwhile():
+    people, nodes = new_resolver(Logger(service="api")), new_resolver(Logger(service="agent"))
+    inside, answered = threading.Event(), threading.Event()
+
+    @people.get("/people")
+    def ask() -> Any:
+        inside.set()
+        assert answered.wait(DEADLINE)
+        return answer({"user": user_of(people).user})
+
+    @nodes.get("/nodes")
+    def tell() -> Any:
+        return answer({"rank": node_of(nodes).rank})
+
+    answers: list[dict[str, Any]] = []
+    thread = threading.Thread(target=lambda: answers.append(people.resolve(USER, None)))
+    thread.start()
+    assert inside.wait(DEADLINE)
+    told = nodes.resolve(NODE, None)
+    answered.set()
+    thread.join(DEADLINE)
+
+    assert (told["statusCode"], told["body"]) == (200, '{"rank":0}')
+    assert (answers[0]["statusCode"], answers[0]["body"]) == (200, '{"user":"ann"}')
+
+
+def test_resolver_of_each_thread_answers_two_callers_when_they_come_at_once():
+    inside, answered = threading.Event(), threading.Event()
+
+    def add_routes(app: Any) -> None:
         @app.get("/nodes/<name>")
         def tell(name: str) -> Any:
             if name == "slow":
                 inside.set()
-                assert go_on.wait(DEADLINE)
+                assert answered.wait(DEADLINE)
             return answer({"name": name, "rank": node_of(app).rank})
 
-    return HttpFunction(LOGGER, add_routes)
+    app = ResolverOfEachThread(Logger(service="agent"), add_routes)
 
+    def ask(name: str, rank: int) -> Any:
+        caller = {"kind": "node", "workspace": "default", "cluster_id": "c-1", "rank": rank}
+        return app.resolve(request(f"/nodes/{name}", caller), None)["body"]
 
-@pytest.mark.parametrize("functions", [1, 2])
-def test_each_request_keeps_its_caller_when_another_is_answered_meanwhile(functions: int) -> None:
-    inside, go_on = threading.Event(), threading.Event()
-    slow = nodes(inside, go_on)
-    quick = slow if functions == 1 else nodes(inside, go_on)
     answers: list[str] = []
-    event = request("GET", "/nodes/slow", rank=1)
-    thread = threading.Thread(target=lambda: answers.append(slow.resolve(event)["body"]))
+    thread = threading.Thread(target=lambda: answers.append(ask("slow", 1)))
     thread.start()
     assert inside.wait(DEADLINE)
-    assert quick.resolve(request("GET", "/nodes/quick", rank=2))["body"] == '{"name":"quick","rank":2}'
-    go_on.set()
+    assert ask("quick", 2) == '{"name":"quick","rank":2}'
+    answered.set()
     thread.join(DEADLINE)
     assert answers == ['{"name":"slow","rank":1}']
-
-
-def echo() -> HttpFunction:
-    def add_routes(app: HttpFunction) -> None:
-        @app.get("/v1/things/<id>/parts/<part>")
-        def part(id: str, part: str) -> Any:
-            return answer({"id": id, "part": part})
-
-        @app.get("/v1/things/all")
-        def every() -> Any:
-            return answer({"flag": query_flag(app, "flag")})
-
-        @app.get("/v1/things/<id>")
-        def one(id: str) -> Any:
-            return answer({"id": id})
-
-        @app.put("/v1/things/<id>")
-        def put(id: str) -> Any:
-            return answer({"id": id, "body": read_json(app)}, 201)
-
-        @app.get("/v1/busy")
-        def busy() -> Any:
-            raise ThrottledError("Too many.", retry_after=1.5)
-
-    return HttpFunction(LOGGER, add_routes)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "parts", "status", "told"),
-    [
-        ("GET", "/v1/things/a b", {}, 200, {"id": "a b"}),
-        ("GET", "/v1/things/all", {"queryStringParameters": {"flag": "true"}}, 200, {"flag": True}),
-        ("GET", "/v1/things/x/parts/a%2Fb", {}, 200, {"id": "x", "part": "a%2Fb"}),
-        ("PUT", "/v1/things/x", {"body": '{"n": 1}'}, 201, {"id": "x", "body": {"n": 1}}),
-        (
-            "PUT",
-            "/v1/things/x",
-            {"body": base64.b64encode(b"{}").decode(), "isBase64Encoded": True},
-            201,
-            {"id": "x", "body": {}},
-        ),
-    ],
-)
-def test_view_is_picked_when_method_and_path_are_its_own(
-    method: str, path: str, parts: dict[str, Any], status: int, told: dict[str, Any]
-) -> None:
-    answered = echo().resolve(request(method, path, **parts))
-    assert (answered["statusCode"], json.loads(answered["body"])) == (status, told)
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [("DELETE", "/v1/things/x"), ("GET", "/v1/things/x/"), ("GET", "/v1/things/x/y"), ("GET", "/v1")],
-)
-def test_path_is_refused_when_no_route_is_like_it(method: str, path: str) -> None:
-    answered = echo().resolve(request(method, path))
-    error = json.loads(answered["body"])["error"]
-    assert (answered["statusCode"], error["code"]) == (404, "no_route")
-    assert f"{method} {path}" in error["message"]
-
-
-def test_stage_is_no_part_of_the_path_when_it_has_a_name() -> None:
-    event = request("GET", "/dev/v1/things/x")
-    event["requestContext"]["stage"] = "dev"
-    assert echo().resolve(event)["body"] == '{"id":"x"}'
-
-
-def test_body_is_refused_when_it_is_no_text() -> None:
-    event = request("PUT", "/v1/things/x", body=base64.b64encode(b"\xff").decode(), isBase64Encoded=True)
-    answered = echo().resolve(event)
-    assert answered["statusCode"] == 400
-    assert "not JSON" in answered["body"]
-
-
-def test_caller_is_told_when_to_come_again_when_it_asks_too_often() -> None:
-    answered = echo().resolve(request("GET", "/v1/busy"))
-    assert (answered["statusCode"], answered["headers"]["retry-after"]) == (ThrottledError.http_status, "2")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
+
+from aws_lambda_powertools import Logger
 
 from stix.adapters.aws_client import create_client, error_code, translated
 from stix.model.errors import StixError
@@ -12,7 +13,7 @@ from stix.ports.surroundings import Sockets, connection_key
 
 __all__ = ["GatewaySockets", "WebSocketWake"]
 
-logger = logging.getLogger(__name__)
+logger = Logger(child=True)
 
 
 class GatewaySockets:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import os
 import sys
 import time
 import uuid
@@ -167,6 +168,9 @@ def bundle_folder() -> Path:
 
 def import_handlers(names: Iterable[str] = FUNCTIONS) -> dict[str, Handler]:
     """The handlers ``functions.<name>.handler.handler`` of the bundle. Raises ``ImportError``."""
+    # powertools' tracer would look for the X-Ray SDK, and its logger for a service's name.
+    os.environ.setdefault("POWERTOOLS_TRACE_DISABLED", "1")
+    os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "stix")
     folder = str(bundle_folder())
     if folder not in sys.path:
         sys.path.insert(0, folder)

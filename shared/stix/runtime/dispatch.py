@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
+
+from aws_lambda_powertools import Logger
 
 from stix.application.world import World
 from stix.runtime.bootstrap import bootstrap
@@ -17,9 +18,7 @@ _TOLD = ("outcome", "oldest_due_seconds", "orphan_seconds")
 """Of a result, what the log says; the dashboard reads the last two from there."""
 
 
-def dispatch(
-    actions: Mapping[str, Action], event: Mapping[str, Any], logger: logging.Logger
-) -> dict[str, Any]:
+def dispatch(actions: Mapping[str, Action], event: Mapping[str, Any], logger: Logger) -> dict[str, Any]:
     """Run the event's action. Raises ``ValueError`` for an action that the function does not have."""
     name = str(event.get("action"))
     action = actions.get(name)
