@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -89,7 +90,7 @@ def test_state_machine_runs_with_its_placeholders_filled(server: AwsServer) -> N
         "DefinitionString": definition,
         "DefinitionSubstitutions": {"Name": {"Ref": "AWS::Region"}},
     }
-    with running_interpreter(server.client("lambda")):
+    with running_interpreter(server.client("lambda"), time.time):
         resources = {"M": ("AWS::StepFunctions::StateMachine", given)}
         arn = create(server, "machines", resources, Arn={"Ref": "M"})["Arn"]
         runs = server.client("stepfunctions")

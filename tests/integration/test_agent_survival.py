@@ -170,15 +170,18 @@ def test_idle_node_ends_alone_when_the_control_plane_stays_silent(tmp_path):
 
 
 def test_machine_restarts_the_agent_when_it_dies_and_ends_all_when_it_is_stopped(tmp_path):
+    def agents() -> list[psutil.Process]:
+        return [child for child, words in _alive_children(machine) if "agent" in words]
+
     with cluster(tmp_path, started=0) as (plane, nodes):
         node = nodes[0].start("machine")
         job = plane.submit("setsid -f sleep 300; echo $$ > ~/pid; sleep 301")
         plane.wait_for(job, "RUNNING")
         machine = psutil.Process(node.pid)
-        (agent,) = (child for child in _alive_children(machine) if "agent" in child.cmdline())
+        (agent,) = agents()
         reports = plane.calls.count("report")
         agent.kill()
-        eventually(lambda: any("agent" in p.cmdline() for p in _alive_children(machine)), "a new agent")
+        eventually(lambda: [new for new in agents() if new != agent], "a new agent")
         eventually(lambda: plane.calls.count("report") > reports, "it reports")
         assert plane.status(job) == "RUNNING"
         eventually(lambda: len(processes_of(f"HOME={node.home}")) >= 4, "the job's processes are there")
@@ -252,13 +255,13 @@ def _oldest_python() -> str | None:
     return None
 
 
-def _alive_children(process: psutil.Process) -> list[psutil.Process]:
+def _alive_children(process: psutil.Process) -> list[tuple[psutil.Process, list[str]]]:
+    """Each with its command line."""
     found = []
     for child in process.children():
         try:
             if child.status() != psutil.STATUS_ZOMBIE:
-                child.cmdline()
-                found.append(child)
+                found.append((child, child.cmdline()))
         except psutil.Error:
             continue
     return found

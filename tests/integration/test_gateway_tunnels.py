@@ -58,16 +58,20 @@ class Tunnelled:
         self.tunnels.update("second", [{**at_gateway, **self.door.facts, "target": target}])
 
     def ssh(self) -> int:
-        path = self.folder / "tunnels" / "gw.json"
-        return int(json.loads(path.read_text())["pid"]) if path.exists() else 0
+        try:
+            return int(json.loads((self.folder / "tunnels" / "gw.json").read_text())["pid"])
+        except FileNotFoundError:
+            return 0
 
     def close(self) -> None:
-        self.tunnels.update("last", [])
-        eventually(lambda: not self.ssh())
-        self.stopping.set()
-        self.thread.join()
-        self.door.admit([])
-        self.replica.kill()
+        try:
+            self.tunnels.update("last", [])
+            eventually(lambda: not self.ssh())
+        finally:
+            self.stopping.set()
+            self.thread.join()
+            self.door.admit([])
+            self.replica.kill()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from stix.model.status import ReplicaStatus
 from tests.samples import examples
 from tests.unit.serving import NOW, ZONES, Fleet, offer, places
 
-MANY = settings(max_examples=examples(300), deadline=None)
+MANY = settings(max_examples=examples(300))
 SERVES = {ReplicaStatus.READY, ReplicaStatus.NOT_READY}
 
 
@@ -176,7 +176,7 @@ def test_launches_go_to_places_that_may_be_asked_and_the_next_look_is_ahead(
 
 
 @given(policies(), st.floats(0, 60), st.floats(0, 30), st.lists(st.booleans(), min_size=40, max_size=40))
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(150))
 def test_constant_load_is_answered_without_flapping(policy, rate, queue, prompt):
     """Whatever comes ready when: the number changes in one direction only, and ends where the load asks."""
     fleet = Fleet(Terms(replace(policy, target_latency_p95=None), spot=True))
@@ -195,7 +195,7 @@ def test_constant_load_is_answered_without_flapping(policy, rate, queue, prompt)
 
 
 @given(st.floats(0.05, 3.0), st.floats(0.1, 40.0), st.integers(1, 20), st.floats(0.2, 4.0))
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(200))
 def test_constant_load_settles_by_latency_that_shrinks_with_replicas(base, work, begin, wanted):
     policy = ReplicaPolicy(
         1, 20, target_latency_p95=wanted, upscale_delay_seconds=60, downscale_delay_seconds=300
@@ -236,7 +236,7 @@ def test_on_demand_stands_in_whenever_spot_is_short(target, spares, ready_counts
 
 @pytest.mark.parametrize("blue_green", [False, True])
 @given(data=st.data())
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(100))
 def test_an_update_never_serves_with_fewer_than_wanted(blue_green: bool, data: st.DataObject):
     target = data.draw(st.integers(1, 5))
     fleet = Fleet(Terms(ReplicaPolicy(target)))

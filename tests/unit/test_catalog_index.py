@@ -140,7 +140,7 @@ def meets(row: CatalogRow, need: Need) -> bool:
     )
 
 
-@settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), suppress_health_check=list(HealthCheck))
 @given(catalogs(), st.lists(NEEDS, min_size=1, max_size=8))
 def test_answers_equal_a_scan_of_all_rows(
     tmp_path_factory: pytest.TempPathFactory, rows: list[CatalogRow], needs: list[Need]

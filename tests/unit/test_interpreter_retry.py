@@ -93,7 +93,7 @@ def run(state: dict[str, Any], outcomes: list[str | None]) -> tuple[int, float, 
     return calls, now[0] - 1_000_000.0, found.status, found.error
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(retriers, errors, catchers)
 def test_calls_and_waits_follow_the_retriers_when_errors_come_in_any_order(
     given_retriers: list[dict[str, Any]], outcomes: list[str | None], caught: list[str]
@@ -114,7 +114,7 @@ def test_calls_and_waits_follow_the_retriers_when_errors_come_in_any_order(
     assert abs(found_waited - waited) < 1e-3
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 5), st.integers(1, 4), st.sampled_from([1.0, 2.0, 3.0]))
 def test_waits_stay_below_the_plain_delay_when_jitter_is_full(
     failures: int, interval: int, rate: float

@@ -121,7 +121,7 @@ def test_link_is_refused_when_used_for_another_method_or_store(store, tmp_path):
         other.open_signed("GET", *request, now=NOW)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, derandomize=True, database=None)
 @given(st.text(min_size=1, max_size=20), st.integers(0, 10**6), st.sampled_from([None, DIGEST]))
 def test_permission_comes_back_exactly_when_signed(key, size, sha256):
     signer = UrlSigner(b"k" * 32)

@@ -81,9 +81,7 @@ def by_hand(problem: Problem, choice: Sequence[int]) -> tuple[float, float]:
     return cost + sum(map(price, problem.flows)), max(map(end, range(len(problem.options))))
 
 
-relaxed = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+relaxed = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 soaked = settings(relaxed, max_examples=300)
 
 

@@ -178,7 +178,7 @@ PATHS = [
 
 @seed(20240603)
 @given(IGNORE_FILE, IGNORE_FILE, IGNORE_FILE)
-@settings(max_examples=150, deadline=None, database=None)
+@settings(max_examples=150, database=None)
 @example("*\n!*/\n!f\n!.gitignore", "", "")
 @example("a/**\n!a/f", "!b", "")
 @example("b**/a\na/b**", "***/f", "[b-a]")

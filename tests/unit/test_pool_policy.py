@@ -205,7 +205,7 @@ def situations(draw: st.DrawFn) -> tuple[list[Worker], list[Seat]]:
 
 
 @given(situations())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_no_worker_is_given_more_than_it_has(given_):
     workers, seats = given_
     placed = {one.seat: one.worker for one in assign(workers, seats, 1, NOW).assigned}
@@ -218,7 +218,7 @@ def test_no_worker_is_given_more_than_it_has(given_):
 
 
 @given(situations(), st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_job_changes_nothing_for_those_before_it(given_, data):
     """What comes later in the queue never moves, delays or helps what comes earlier."""
     workers, seats = given_
@@ -235,7 +235,7 @@ def test_job_changes_nothing_for_those_before_it(given_, data):
 
 
 @given(situations())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_reserved_job_begins_as_early_as_without_those_that_passed_it(given_):
     workers, seats = given_
     found = assign(workers, seats, 1, NOW)
@@ -255,7 +255,7 @@ def test_reserved_job_begins_as_early_as_without_those_that_passed_it(given_):
 
 
 @given(situations())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_job_waits_only_when_every_worker_that_fits_is_full_or_reserved(given_):
     workers, seats = given_
     found = assign(workers, seats, 1, NOW)
@@ -272,7 +272,7 @@ def test_job_waits_only_when_every_worker_that_fits_is_full_or_reserved(given_):
 
 
 @given(situations(), st.integers(0, 6), st.integers(0, 6), st.booleans(), st.floats(0, 200))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_decision_removes_no_worker_with_a_job_and_keeps_its_bounds(given_, least, more, blue_green, delay):
     workers, seats = given_
     terms = Terms(least, least + more, 1, delay, delay, version=2, blue_green=blue_green)
@@ -292,7 +292,7 @@ def test_decision_removes_no_worker_with_a_job_and_keeps_its_bounds(given_, leas
 
 
 @given(situations(), st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_update_ends_with_workers_of_the_new_version_alone(given_, blue_green):
     """Every job ends sometime, every worker becomes ready sometime: then nothing old is left."""
     workers, _ = given_

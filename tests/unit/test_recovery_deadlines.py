@@ -55,7 +55,7 @@ def jobs(draw: st.DrawFn) -> tuple[Terms, list[list[int]], int]:
     return job, zones, start
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(jobs())
 def test_deadline_is_met_when_on_demand_alone_could_meet_it(given_job):
     job, zones, start = given_job
@@ -70,7 +70,7 @@ def test_deadline_is_met_when_on_demand_alone_could_meet_it(given_job):
     assert outcome.spot_ticks + outcome.on_demand_ticks <= outcome.ticks
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(jobs())
 def test_deadline_is_refused_when_it_is_a_tick_too_early(given_job):
     job, _, _ = given_job

@@ -421,7 +421,7 @@ def test_a_task_cannot_be_changed_when_made():
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
 def test_an_example_is_a_task_when_read(path: Path):
     task = Task.from_yaml(path).with_envs()
-    assert task.num_nodes == 2
+    assert task.run
     if task.workdir:
         assert (EXAMPLES.parents[1] / task.workdir).is_dir()
 

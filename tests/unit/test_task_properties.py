@@ -173,7 +173,7 @@ SERVED = st.one_of(
 
 
 @given(st.tuples(CONFIGS, SERVED).map(lambda parts: {**parts[0], **parts[1]}))
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(300))
 def test_a_task_is_equal_when_dumped_and_parsed_again(config: dict):
     task = Task.from_yaml_config(config)
     assert Task.from_yaml_config(task.to_yaml_config(reveal_secrets=True)) == task
@@ -185,7 +185,7 @@ def test_a_task_is_equal_when_dumped_and_parsed_again(config: dict):
 
 
 @given(st.lists(CONFIGS, min_size=1, max_size=4), st.sampled_from(["chain", "graph", "group"]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_dag_is_equal_when_dumped_and_parsed_again(configs: list[dict], kind: str):
     documents = [{**config, "name": f"t{index}"} for index, config in enumerate(configs)]
     for index, document in enumerate(documents):
@@ -278,7 +278,7 @@ EDITS = st.lists(EDIT, min_size=1, max_size=6)
 
 @seed(20240601)
 @given(EDITS)
-@settings(max_examples=examples(500), deadline=None, database=None)
+@settings(max_examples=examples(500), database=None)
 def test_nothing_but_a_task_error_escapes_when_text_is_mutated(edits: list[tuple[int, int, str]]):
     check_mutated(edits)
 
@@ -293,7 +293,7 @@ def test_the_text_that_is_mutated_is_right_when_it_is_not():
 @pytest.mark.soak
 @seed(20240603)
 @given(EDITS)
-@settings(max_examples=5000, deadline=None, database=None)
+@settings(max_examples=5000, database=None)
 def test_nothing_but_a_task_error_escapes_when_much_text_is_mutated(edits: list[tuple[int, int, str]]):
     check_mutated(edits)
 
@@ -314,7 +314,7 @@ RESOURCE_FIELDS = st.sampled_from([*RESOURCE_SECTION.known, "gpus", "spot_recove
 
 @seed(20240602)
 @given(st.dictionaries(FIELDS, JSON, max_size=4), st.dictionaries(RESOURCE_FIELDS, JSON, max_size=4))
-@settings(max_examples=examples(500), deadline=None, database=None)
+@settings(max_examples=examples(500), database=None)
 def test_nothing_but_a_task_error_escapes_when_values_are_anything(fields: dict, resources: dict):
     with contextlib.suppress(TaskError):
         Task.from_yaml_config({**fields, "resources": resources}).digest()
