@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
+from functions.api.log_answer import answer_log
 from stix.api import v1
 from stix.application import cancel_jobs, submit, views
-from stix.application.jobs import job_topic
-from stix.application.logs import log_page
 from stix.runtime.bootstrap import bootstrap
 from stix.runtime.http import (
     answer,
     idempotency_key,
-    park,
     query_flag,
     query_number,
     read_request,
@@ -60,20 +58,6 @@ def add_routes(app: APIGatewayHttpResolver) -> None:
     @app.get("/v1/clusters/<name>/jobs/<job_id>/logs")
     def show_logs(name: str, job_id: str) -> Response[str]:
         world = bootstrap()
-        query = app.current_event.query_string_parameters
         cluster = submit.existing_cluster(world, user_of(app).workspace, name)
         job = views.find_job(world, cluster, job_id)
-        rank = query_number(app, "rank", -1, most=job.num_nodes - 1) if query.get("rank") else None
-        page, news = log_page(
-            world,
-            cluster,
-            job,
-            cursor=query.get("cursor") or "",
-            follow=query_flag(app, "follow"),
-            rank=rank,
-        )
-        body = {"job": views.job_view(job), **page}
-        wait = query_number(app, "wait", 0, most=20)
-        if wait and not news:
-            return park(body, job_topic(cluster.id, job.id), wait)
-        return answer(body)
+        return answer_log(app, world, cluster, job)

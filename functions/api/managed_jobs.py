@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
+from functions.api.log_answer import answer_log
 from stix.api import v1_jobs
 from stix.application import managed_job_views as views
 from stix.application.job_queue import FILTERS, job_filter
 from stix.application.job_queue import list_jobs as list_managed
-from stix.application.jobs import job_topic
-from stix.application.logs import log_page
 from stix.application.nudge_job import wait_topic
 from stix.application.submit_managed_job import cancel_jobs, submit
-from stix.application.views import job_view
 from stix.runtime.bootstrap import bootstrap
 from stix.runtime.http import (
     answer,
@@ -86,20 +84,6 @@ def add_routes(app: APIGatewayHttpResolver) -> None:
     @app.get("/v1/jobs/<job_id>/runs/<run>/logs")
     def show_logs(job_id: str, run: str) -> Response[str]:
         world = bootstrap()
-        query = app.current_event.query_string_parameters
         managed = views.job_of_path(world, user_of(app).workspace, job_id)
         cluster, job = views.run_of_path(world, managed, run)
-        rank = query_number(app, "rank", -1, most=job.num_nodes - 1) if query.get("rank") else None
-        page, news = log_page(
-            world,
-            cluster,
-            job,
-            cursor=query.get("cursor") or "",
-            follow=query_flag(app, "follow"),
-            rank=rank,
-        )
-        body = {"job": job_view(job), **page}
-        wait = query_number(app, "wait", 0, most=20)
-        if wait and not news:
-            return park(body, job_topic(cluster.id, job.id), wait)
-        return answer(body)
+        return answer_log(app, world, cluster, job)

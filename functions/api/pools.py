@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
+from functions.api.log_answer import answer_log
 from stix.api import v1_pools
 from stix.application.apply_pool import apply_pool, take_pool_down
-from stix.application.jobs import job_topic
-from stix.application.logs import log_page
 from stix.application.pool_views import list_pools, pool_of_path, pool_view, setup_of_worker
-from stix.application.views import job_view
 from stix.runtime.bootstrap import bootstrap
 from stix.runtime.http import (
     answer,
     idempotency_key,
-    park,
-    query_flag,
-    query_number,
     read_request,
     user_of,
 )
@@ -51,20 +46,6 @@ def add_routes(app: APIGatewayHttpResolver) -> None:
     @app.get("/v1/pools/<name>/workers/<worker>/logs")
     def show_logs(name: str, worker: str) -> Response[str]:
         world = bootstrap()
-        query = app.current_event.query_string_parameters
         pool = pool_of_path(world, user_of(app).workspace, name)
         cluster, job = setup_of_worker(world, pool, worker)
-        rank = query_number(app, "rank", -1, most=job.num_nodes - 1) if query.get("rank") else None
-        page, news = log_page(
-            world,
-            cluster,
-            job,
-            cursor=query.get("cursor") or "",
-            follow=query_flag(app, "follow"),
-            rank=rank,
-        )
-        body = {"job": job_view(job), **page}
-        wait = query_number(app, "wait", 0, most=20)
-        if wait and not news:
-            return park(body, job_topic(cluster.id, job.id), wait)
-        return answer(body)
+        return answer_log(app, world, cluster, job)

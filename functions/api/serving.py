@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
+from functions.api.log_answer import answer_log
 from stix.api import v1_services
 from stix.application import service_bodies as bodies
 from stix.application import submit_service
-from stix.application.jobs import job_topic
-from stix.application.logs import log_page
 from stix.application.service_draft import get_service, wait_topic
-from stix.application.views import job_view
 from stix.runtime.bootstrap import bootstrap
 from stix.runtime.http import (
     answer,
     idempotency_key,
     park,
-    query_flag,
     query_number,
     read_request,
     user_of,
@@ -82,21 +79,7 @@ def add_routes(app: APIGatewayHttpResolver) -> None:
     def show_logs(name: str, replica: str) -> Response[str]:
         world = bootstrap()
         cluster, run = bodies.replica_run(world, user_of(app).workspace, name, replica)
-        query = app.current_event.query_string_parameters
-        rank = query_number(app, "rank", -1, most=run.num_nodes - 1) if query.get("rank") else None
-        page, news = log_page(
-            world,
-            cluster,
-            run,
-            cursor=query.get("cursor") or "",
-            follow=query_flag(app, "follow"),
-            rank=rank,
-        )
-        body = {"job": job_view(run), **page}
-        wait = query_number(app, "wait", 0, most=20)
-        if wait and not news:
-            return park(body, job_topic(cluster.id, run.id), wait)
-        return answer(body)
+        return answer_log(app, world, cluster, run)
 
     @app.get("/v1/services/<name>/explain")
     def explain(name: str) -> Response[str]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-__all__ = ["AFTER", "HOLD", "Query", "Route"]
+__all__ = ["AFTER", "HOLD", "LOG_QUERY", "Query", "Route"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +42,10 @@ class Route:
 
 AFTER = Query("after", "`next` of the page before.")
 HOLD = "Hold the answer for up to so many seconds until there is something new, where the server can do so."
+LOG_QUERY = (
+    Query("cursor", "`cursor` of the page before; empty from the start; `end` for the counts only."),
+    Query("follow", "Ask the nodes to send what they have at once.", "boolean", default=False),
+    Query("wait", HOLD, "integer", 0, 20, 0),
+    Query("rank", "Only this rank.", "integer", 0),
+)
+"""Of every route that answers a page of a log."""

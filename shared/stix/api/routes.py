@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stix.api import v1, v1_access, v1_admin, v1_reports
-from stix.api.route import AFTER, HOLD, Query, Route
+from stix.api.route import AFTER, HOLD, LOG_QUERY, Query, Route
 from stix.api.routes_jobs import JOB_ROUTES
 from stix.api.routes_pools import POOL_ROUTES
 from stix.api.routes_services import SERVICE_ROUTES
@@ -190,12 +190,7 @@ ROUTES: tuple[Route, ...] = (
         "getLogs",
         "A page of a job's log: signed URLs of its chunks.",
         v1.LogPage,
-        query=(
-            Query("cursor", "`cursor` of the page before; empty from the start; `end` for the counts only."),
-            Query("follow", "Ask the nodes to send what they have at once.", "boolean", default=False),
-            Query("wait", HOLD, "integer", 0, 20, 0),
-            Query("rank", "Only this rank.", "integer", 0),
-        ),
+        query=LOG_QUERY,
         errors=(400, 404),
     ),
     Route(

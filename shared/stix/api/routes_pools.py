@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stix.api import v1_pools
-from stix.api.route import AFTER, HOLD, Query, Route
+from stix.api.route import AFTER, LOG_QUERY, Route
 
 __all__ = ["POOL_ROUTES"]
 
@@ -53,12 +53,7 @@ POOL_ROUTES: tuple[Route, ...] = (
         "getWorkerLogs",
         "A page of the log of a worker's setup.",
         v1_pools.WorkerLogPage,
-        query=(
-            Query("cursor", "`cursor` of the page before; empty from the start; `end` for the counts only."),
-            Query("follow", "Ask the nodes to send what they have at once.", "boolean", default=False),
-            Query("wait", HOLD, "integer", 0, 20, 0),
-            Query("rank", "Only this rank.", "integer", 0),
-        ),
+        query=LOG_QUERY,
         errors=(400, 404),
     ),
 )

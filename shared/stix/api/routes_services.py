@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stix.api import v1_services
-from stix.api.route import AFTER, HOLD, Query, Route
+from stix.api.route import AFTER, HOLD, LOG_QUERY, Query, Route
 
 __all__ = ["SERVICE_ROUTES"]
 
@@ -77,12 +77,7 @@ SERVICE_ROUTES: tuple[Route, ...] = (
         "getReplicaLogs",
         "A page of the log of one replica, also of one that is gone.",
         v1_services.ReplicaLogPage,
-        query=(
-            Query("cursor", "`cursor` of the page before; empty from the start; `end` for the counts only."),
-            Query("follow", "Ask the nodes to send what they have at once.", "boolean", default=False),
-            Query("wait", HOLD, "integer", 0, 20, 0),
-            Query("rank", "Only this rank.", "integer", 0),
-        ),
+        query=LOG_QUERY,
         errors=(400, 404),
     ),
     Route(
