@@ -220,3 +220,23 @@ class MortalControlPlane(ControlPlane):
             for shard in range(SHARDS)
             for entry in self.store.due(kind, shard, far)
         ] + [run.name for run in self.engine.executions(status="RUNNING")]
+
+
+Live = Callable[[Path, Callable[[Any], None], int | None], int]
+"""Runs a scenario in a folder with a death at one point, None for none; how many points there are."""
+
+
+def die_at_some_calls(live: Live, folder: Path, scenario: Callable[[Any], None], count: int) -> None:
+    """The scenario without a death, then with one at each of ``count`` points, the same in every run."""
+    total = live(folder / "none", scenario, None)
+    assert total > 100
+    print(f"{scenario.__name__}: {total} moments at which it can die")
+    for at in sorted(random.Random(4711).sample(range(total), count)):
+        live(folder / str(at), scenario, at)
+
+
+def die_at_every_call(live: Live, folder: Path, scenario: Callable[[Any], None], part: int) -> None:
+    """The same at every eighth point, beginning with ``part``."""
+    total = live(folder / "none", scenario, None)
+    for at in range(part, total, 8):
+        live(folder / str(at), scenario, at)

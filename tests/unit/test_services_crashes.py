@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from stix.model.errors import NotFoundError, StixError
 from stix.model.service_state import Replica, Service
 from stix.model.status import ReplicaStatus
 from stix.ports.compute import MachineState
-from tests.unit.crashing import CrashPoints, MortalControlPlane
+from tests.unit.crashing import CrashPoints, MortalControlPlane, die_at_every_call, die_at_some_calls
 from tests.unit.managed_jobs import THREE_ZONES
 from tests.unit.test_application_crashes import check_ledger, rows
 from tests.unit.test_managed_jobs_crashes import Plane as JobsPlane
@@ -192,17 +191,11 @@ def live(folder: Path, scenario: Callable[[Plane], None], at: int | None) -> int
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_service_leaves_nothing_when_the_control_plane_dies_at_some_call(tmp_path, scenario):
-    total = live(tmp_path / "none", scenario, None)
-    assert total > 100
-    print(f"{scenario.__name__}: {total} moments at which it can die")
-    for at in sorted(random.Random(4711).sample(range(total), SAMPLE)):
-        live(tmp_path / str(at), scenario, at)
+    die_at_some_calls(live, tmp_path, scenario, SAMPLE)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("part", range(8))
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_service_leaves_nothing_when_the_control_plane_dies_at_any_call(tmp_path, scenario, part):
-    total = live(tmp_path / "none", scenario, None)
-    for at in range(part, total, 8):
-        live(tmp_path / str(at), scenario, at)
+    die_at_every_call(live, tmp_path, scenario, part)

@@ -12,6 +12,7 @@ import httpx
 
 from stix import __version__
 from stix.sdk import responses as shape
+from stix.sdk.calls import HOLD_SECONDS
 from stix.sdk.endpoint import Endpoint, is_loopback
 from stix.sdk.errors import IncompatibleError
 from stix.sdk.failures import answer_error, transport_error, was_cut_off
@@ -24,7 +25,6 @@ from stix.sdk.services import ServiceCalls
 __all__ = ["PROTOCOL", "Client"]
 
 PROTOCOL = 1
-_HOLD_SECONDS = 20
 
 
 class Client(ManagedJobCalls, PoolCalls, ServiceCalls):
@@ -58,7 +58,7 @@ class Client(ManagedJobCalls, PoolCalls, ServiceCalls):
             # Loading the certificate store costs more than a whole call; plain HTTP needs none.
             verify=endpoint.url.startswith("https:"),
             trust_env=not is_loopback(endpoint.url),
-            timeout=httpx.Timeout(_HOLD_SECONDS + 15, connect=5),
+            timeout=httpx.Timeout(HOLD_SECONDS + 15, connect=5),
             headers={"User-Agent": f"stix/{__version__}", "Accept": "application/json"},
         )
 
@@ -199,14 +199,8 @@ class Client(ManagedJobCalls, PoolCalls, ServiceCalls):
     ) -> shape.LogPage:
         """Chunks from ``cursor`` on ("" from the start, "end" only the counts). ``hold``: the answer may take
         20 s where there is nothing new."""
-        params = {
-            "cursor": cursor,
-            "follow": "true" if follow else "",
-            "wait": str(_HOLD_SECONDS) if hold else "",
-            "rank": "" if rank is None else str(rank),
-        }
         path = f"/v1/clusters/{_safe(cluster)}/jobs/{job_id}/logs"
-        return cast(shape.LogPage, self._call("GET", path, params=params, patience=HOLD_PATIENCE))
+        return self._log_page(path, cursor, follow, hold, rank)
 
     # -- operations ------------------------------------------------------------------------------------------
 
@@ -216,7 +210,7 @@ class Client(ManagedJobCalls, PoolCalls, ServiceCalls):
 
     def operation(self, operation_id: str, *, seen: int | None = None) -> shape.Operation:
         """With ``seen`` progress lines known already, the answer may take 20 s where there are no more."""
-        params = {} if seen is None else {"wait": str(_HOLD_SECONDS), "seen": str(seen)}
+        params = {} if seen is None else {"wait": str(HOLD_SECONDS), "seen": str(seen)}
         path = f"/v1/operations/{_safe(operation_id)}"
         return cast(shape.Operation, self._call("GET", path, params=params, patience=HOLD_PATIENCE))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from stix.sdk import responses_jobs as shape
+from stix.sdk.calls import HOLD_SECONDS, Calls
 from stix.sdk.responses import LogPage
 from stix.sdk.retrying import HOLD_PATIENCE
 
@@ -22,26 +23,11 @@ ENDED_JOB = frozenset(
         "FAILED_CONTROLLER",
     }
 )
-_HOLD_SECONDS = 20
 JobNumber = int | Literal["latest"]
 
 
-class ManagedJobCalls:
+class ManagedJobCalls(Calls):
     """One method per route of managed jobs."""
-
-    if TYPE_CHECKING:
-
-        def _call(
-            self,
-            method: str,
-            path: str,
-            body: dict[str, Any] | None = None,
-            *,
-            params: dict[str, str] | None = None,
-            patience: float | None = None,
-        ) -> Any: ...
-
-        def _pages(self, path: str, field: str, params: dict[str, str]) -> Iterator[Any]: ...
 
     def launch_job(self, request: dict[str, Any]) -> shape.ManagedJobAccepted:
         return cast(shape.ManagedJobAccepted, self._call("POST", "/v1/jobs", request))
@@ -76,7 +62,7 @@ class ManagedJobCalls:
 
     def managed_job(self, number: JobNumber, *, seen: int | None = None) -> shape.ManagedJob:
         """With the version that is known already, the answer may take 20 s where there is no newer one."""
-        params = {} if seen is None else {"wait": str(_HOLD_SECONDS), "seen": str(seen)}
+        params = {} if seen is None else {"wait": str(HOLD_SECONDS), "seen": str(seen)}
         return cast(
             shape.ManagedJob,
             self._call("GET", f"/v1/jobs/{number}", params=params, patience=HOLD_PATIENCE),
@@ -124,11 +110,5 @@ class ManagedJobCalls:
         rank: int | None = None,
     ) -> LogPage:
         """As ``Client.log_page``, of one run of a managed job."""
-        params = {
-            "cursor": cursor,
-            "follow": "true" if follow else "",
-            "wait": str(_HOLD_SECONDS) if hold else "",
-            "rank": "" if rank is None else str(rank),
-        }
         path = f"/v1/jobs/{number}/runs/{run}/logs"
-        return cast(LogPage, self._call("GET", path, params=params, patience=HOLD_PATIENCE))
+        return self._log_page(path, cursor, follow, hold, rank)

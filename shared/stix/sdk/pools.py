@@ -6,34 +6,18 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from stix.sdk import responses_pools as shape
+from stix.sdk.calls import Calls
 from stix.sdk.log_stream import LogReader
 from stix.sdk.responses import LogPage
-from stix.sdk.retrying import HOLD_PATIENCE
 
 if TYPE_CHECKING:
     from stix.sdk.client import Client
 
 __all__ = ["PoolCalls", "WorkerLogReader"]
 
-_HOLD_SECONDS = 20
 
-
-class PoolCalls:
+class PoolCalls(Calls):
     """One method per route of pools."""
-
-    if TYPE_CHECKING:
-
-        def _call(
-            self,
-            method: str,
-            path: str,
-            body: dict[str, Any] | None = None,
-            *,
-            params: dict[str, str] | None = None,
-            patience: float | None = None,
-        ) -> Any: ...
-
-        def _pages(self, path: str, field: str, params: dict[str, str]) -> Iterator[Any]: ...
 
     def apply_pool(self, name: str, request: dict[str, Any]) -> shape.PoolAccepted:
         return cast(shape.PoolAccepted, self._call("PUT", f"/v1/pools/{name}", request))
@@ -60,14 +44,8 @@ class PoolCalls:
         rank: int | None = None,
     ) -> LogPage:
         """As ``Client.log_page``, of a worker's setup."""
-        params = {
-            "cursor": cursor,
-            "follow": "true" if follow else "",
-            "wait": str(_HOLD_SECONDS) if hold else "",
-            "rank": "" if rank is None else str(rank),
-        }
         path = f"/v1/pools/{name}/workers/{worker}/logs"
-        return cast(LogPage, self._call("GET", path, params=params, patience=HOLD_PATIENCE))
+        return self._log_page(path, cursor, follow, hold, rank)
 
 
 class WorkerLogReader(LogReader):

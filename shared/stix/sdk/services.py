@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from stix.sdk import responses_services as shape
+from stix.sdk.calls import HOLD_SECONDS, Calls
 from stix.sdk.log_stream import LogReader
 from stix.sdk.responses import LogPage
 from stix.sdk.retrying import HOLD_PATIENCE
@@ -16,29 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ReplicaLogReader", "ServiceCalls"]
 
-_HOLD_SECONDS = 20
-
 
 def _path(name: str, rest: str = "") -> str:
     return f"/v1/services/{quote(name, safe='')}{rest}"
 
 
-class ServiceCalls:
+class ServiceCalls(Calls):
     """One method per route of services."""
-
-    if TYPE_CHECKING:
-
-        def _call(
-            self,
-            method: str,
-            path: str,
-            body: dict[str, Any] | None = None,
-            *,
-            params: dict[str, str] | None = None,
-            patience: float | None = None,
-        ) -> Any: ...
-
-        def _pages(self, path: str, field: str, params: dict[str, str]) -> Iterator[Any]: ...
 
     def serve_up(self, request: dict[str, Any]) -> shape.ServiceAccepted:
         return cast(shape.ServiceAccepted, self._call("POST", "/v1/services", request))
@@ -52,7 +37,7 @@ class ServiceCalls:
 
     def service(self, name: str, *, seen: int | None = None) -> shape.Service:
         """With the ``item`` that is known already, the answer may take 20 s where there is no newer one."""
-        params = {} if seen is None else {"wait": str(_HOLD_SECONDS), "seen": str(seen)}
+        params = {} if seen is None else {"wait": str(HOLD_SECONDS), "seen": str(seen)}
         return cast(shape.Service, self._call("GET", _path(name), params=params, patience=HOLD_PATIENCE))
 
     def serve_down(self, name: str, *, purge: bool = False) -> shape.Service:
@@ -76,14 +61,8 @@ class ServiceCalls:
         rank: int | None = None,
     ) -> LogPage:
         """As ``Client.log_page``, of one replica of a service."""
-        params = {
-            "cursor": cursor,
-            "follow": "true" if follow else "",
-            "wait": str(_HOLD_SECONDS) if hold else "",
-            "rank": "" if rank is None else str(rank),
-        }
         path = _path(name, f"/replicas/{replica}/logs")
-        return cast(LogPage, self._call("GET", path, params=params, patience=HOLD_PATIENCE))
+        return self._log_page(path, cursor, follow, hold, rank)
 
 
 class ReplicaLogReader(LogReader):
