@@ -78,6 +78,25 @@ def test_job_leaves_the_place_at_once_when_its_machine_gets_a_notice(plane):
     assert "JobPreempted" in plane.kept_events()
 
 
+@pytest.mark.parametrize("started", [False, True])
+def test_job_has_succeeded_when_the_run_it_moved_on_from_gets_done(plane, started):
+    first = plane.run_job()
+    plane.report(first, notice={"kind": "preemption", "at": plane.clock.now() + 100})
+    plane.settle()
+    second = plane.start_cluster() if started else plane.cluster(plane.task().cluster_name)
+    plane.tell(first, "SUCCEEDED", job=1, exit_codes=[0])
+    task = plane.managed().tasks[0]
+    assert (task.status, task.exit_code, task.cluster_id) == (S.SUCCEEDED, 0, "")
+    if started:
+        assert plane.job(second).cancel_requested
+    plane.pass_time(200)
+    plane.sweep()
+    assert [plane.by_id(one).wanted for one in (first, second)] == [Wanted.ABSENT] * 2
+    job = plane.managed()
+    assert (job.status, job.leaving) == (S.SUCCEEDED, ())
+    assert plane.kept_events()[-1] == "ManagedJobSucceeded"
+
+
 def test_old_machine_is_ended_when_its_notice_has_passed_in_silence(plane):
     first = plane.run_job()
     plane.report(first, notice={"kind": "preemption", "at": plane.clock.now() + 100})

@@ -11,10 +11,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from stix.application.advance_task import advance_task, end_run, let_go
+from stix.application.advance_task import advance_task, end_held, take_late_success
 from stix.application.checkpoints import forget
 from stix.application.job_copies import make_copies
-from stix.application.job_costs import STORE_SECONDS, stop_at_limit
+from stix.application.job_costs import stop_at_limit
 from stix.application.job_draft import Draft, find_job
 from stix.application.job_groups import tell_hosts, to_end_now
 from stix.application.observe_run import cluster_and_job, log_is_whole
@@ -25,7 +25,7 @@ from stix.application.want import begin
 from stix.application.world import World
 from stix.lifecycle.managed_job import failed_task
 from stix.model.managed_job import ManagedJob
-from stix.model.status import ClusterStatus, ManagedJobStatus, Wanted
+from stix.model.status import ClusterStatus, JobStatus, ManagedJobStatus, Wanted
 from stix.ports.state_store import VersionConflictError
 
 __all__ = ["advance", "record_failure"]
@@ -96,9 +96,11 @@ def _step(world: World, job: ManagedJob) -> float | None:
 
 def _take_down(draft: Draft) -> None:
     """End the clusters that the job has moved on from, once their runs have ended and told all."""
-    world, kept = draft.world, []
+    world, kept, succeeded = draft.world, [], []
     for one in draft.job.leaving:
         cluster, run = cluster_and_job(world, draft.job.workspace, one.cluster_id, one.cluster_job)
+        if run is not None and run.status is JobStatus.SUCCEEDED and one.task is not None:
+            succeeded.append(one.task)
         if cluster is None or cluster.ended or cluster.wanted is Wanted.ABSENT:
             continue
         over = run is None or (run.status.terminal and log_is_whole(world, run))
@@ -109,6 +111,8 @@ def _take_down(draft: Draft) -> None:
         kept.append(one)
         draft.look_at(one.until)
     draft.change(leaving=tuple(kept))
+    for index in succeeded:
+        take_late_success(draft, index)
 
 
 def _cancel_tasks(draft: Draft, indices: Iterable[int], reason: str) -> None:
@@ -116,14 +120,7 @@ def _cancel_tasks(draft: Draft, indices: Iterable[int], reason: str) -> None:
     for task in [draft.task(index) for index in indices]:
         if task.status.terminal:
             continue
-        if task.cluster_id:
-            cluster, run = cluster_and_job(
-                draft.world, draft.job.workspace, task.cluster_id, task.cluster_job
-            )
-            up = cluster is not None and cluster.takes_commands
-            if cluster is not None and up and run is not None:
-                end_run(draft, cluster, run)
-            let_go(draft, task.index, reason, seconds=draft.job.cancel_grace + STORE_SECONDS if up else 0.0)
+        end_held(draft, task.index, reason)
         draft.end_task(task.index, ManagedJobStatus.CANCELLED, reason)
 
 

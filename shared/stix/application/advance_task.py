@@ -6,7 +6,7 @@ from typing import Any
 
 from stix.application.budgets import check_budget
 from stix.application.cancel_jobs import cancel
-from stix.application.job_costs import affordable
+from stix.application.job_costs import STORE_SECONDS, affordable
 from stix.application.job_draft import Draft
 from stix.application.job_groups import in_one_region
 from stix.application.job_offers import candidates, launch_order, observations, terms_of, work_done
@@ -25,7 +25,7 @@ from stix.model.status import ClusterStatus, ManagedJobStatus, Wanted
 from stix.recovery.decide import decide
 from stix.recovery.situation import Candidate, Decision, Verb
 
-__all__ = ["advance_task", "end_run", "let_go"]
+__all__ = ["advance_task", "end_held", "take_late_success"]
 
 _LOG_SECONDS = 60.0
 """How long a cluster whose run has ended is kept for the rest of its log."""
@@ -78,10 +78,33 @@ def let_go(draft: Draft, index: int, reason: str, *, seconds: float, lost: bool 
         until=draft.now + seconds,
         reason=reason,
         kept=bool(draft.job.pool),
+        task=index,
     )
     draft.change(leaving=(*draft.job.leaving, leaving))
     draft.look_at(leaving.until)
     draft.change_task(index, cluster_id="", cluster_name="", cluster_job=0, settled=False)
+
+
+def end_held(draft: Draft, index: int, reason: str) -> None:
+    """Ask the agent to end the run that the task holds, with its grace, and let its cluster go."""
+    task = draft.task(index)
+    if not task.cluster_id:
+        return
+    cluster, run = cluster_and_job(draft.world, draft.job.workspace, task.cluster_id, task.cluster_job)
+    up = cluster is not None and cluster.takes_commands
+    if cluster is not None and up and run is not None:
+        end_run(draft, cluster, run)
+    let_go(draft, index, reason, seconds=draft.job.cancel_grace + STORE_SECONDS if up else 0.0)
+
+
+def take_late_success(draft: Draft, index: int) -> None:
+    """A run that the task had moved on from, as one whose machine was about to be taken, got done after all:
+    the task has, and what it holds meanwhile ends."""
+    if draft.task(index).status.terminal:
+        return
+    end_held(draft, index, "an earlier run has succeeded")
+    draft.change_task(index, exit_code=0)
+    draft.end_task(index, ManagedJobStatus.SUCCEEDED, "")
 
 
 def end_run(draft: Draft, cluster: Cluster, run: Job) -> None:

@@ -19,13 +19,15 @@ class _Part(BaseModel):
 
 class Leaving(_Part):
     """A cluster that the job has moved on from. It is taken down once its job has ended and its log is whole,
-    and at ``until`` in any case; ``kept``: not at all, it is a worker of a pool."""
+    and at ``until`` in any case; ``kept``: not at all, it is a worker of a pool. ``task``: whose run it has,
+    None where an older release wrote it."""
 
     cluster_id: str
     cluster_job: int
     until: float
     reason: str
     kept: bool = False
+    task: int | None = None
 
 
 class Costing(_Part):
