@@ -7,7 +7,6 @@ after the table says of each of its clusters that it is to go.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,18 +20,16 @@ from stix.application.observe_run import cluster_and_job, log_is_whole
 from stix.application.pool_seats import close_seats
 from stix.application.records import managed_job_key, update
 from stix.application.runs import failure_reason
+from stix.application.take_steps import OVER, take_steps
 from stix.application.want import begin
 from stix.application.world import World
 from stix.lifecycle.managed_job import failed_task
 from stix.model.managed_job import ManagedJob
 from stix.model.status import ClusterStatus, JobStatus, ManagedJobStatus, Wanted
-from stix.ports.state_store import VersionConflictError
 
 __all__ = ["advance", "record_failure"]
 
 _STEPS = 40
-_SOON = 50
-"""Seconds: the sweep comes every minute; what is due earlier, the run that looked waits for."""
 _FIRST_RETRY, _LONGEST_RETRY = 10.0, 600.0
 
 
@@ -43,20 +40,12 @@ def advance(world: World, workspace: str, number: int) -> dict[str, Any]:
     now; or BUSY, where others write the job all the time: it stays due. Raises the errors of the stores and
     providers, to be tried again.
     """
-    for _ in range(_STEPS):
+
+    def step() -> float | None:
         job = find_job(world, workspace, number)
-        if job is None or job.status.terminal:
-            return {"outcome": "ENDED", "wait_seconds": 0}
-        try:
-            due_at = _step(world, job)
-        except VersionConflictError:
-            continue
-        if due_at is None:
-            continue
-        wait = math.ceil(due_at - world.clock.now())
-        soon = wait < _SOON
-        return {"outcome": "SOON" if soon else "SETTLED", "wait_seconds": max(wait, 1) if soon else 0}
-    return {"outcome": "BUSY", "wait_seconds": 0}
+        return OVER if job is None or job.status.terminal else _step(world, job)
+
+    return take_steps(world, step, _STEPS)
 
 
 def _step(world: World, job: ManagedJob) -> float | None:

@@ -7,7 +7,6 @@ pool ends only after no job has a seat, and after the table says of each worker 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,20 +16,19 @@ from stix.application.pool_draft import PoolDraft
 from stix.application.pool_workers import alive, launch_worker, look_at_workers, take_down
 from stix.application.records import child_records, pool_key, put, save, update
 from stix.application.runs import failure_reason
+from stix.application.take_steps import OVER, take_steps
 from stix.application.world import World
 from stix.lifecycle.pool import MOST_TROUBLES, pool_status
 from stix.model.pool import JobPool, PoolSeat
 from stix.model.status import PoolStatus, ReplicaStatus
 from stix.pools.decide import decide
 from stix.pools.situation import Assign, Decision, Memory, Seat, Terms
-from stix.ports.state_store import VersionConflictError
 
 __all__ = ["advance_pool", "policy_seats", "record_pool_failure"]
 
 _STEPS = 40
 _LEASE_SECONDS = 150.0
 """A step that was begun and not ended is taken again after it: longer than its time-out."""
-_SOON = 50
 _LAUNCHES, _ASSIGNMENTS, _WITHDRAWALS = 10, 60, 30
 """Of one step; the rest follows at once."""
 _TAKE_SECONDS = 30.0
@@ -41,23 +39,16 @@ _FIRST_RETRY, _LONGEST_RETRY = 10.0, 600.0
 
 def advance_pool(world: World, workspace: str, name: str) -> dict[str, Any]:
     """Step until there is nothing to do now: as ``advance`` of a job."""
-    for _ in range(_STEPS):
+
+    def step() -> float | None:
         pool = find_pool(world, workspace, name)
         if pool is None or pool.ended:
-            return {"outcome": "ENDED", "wait_seconds": 0}
-        try:
-            # The claim: what happens from here on asks for another run, what happened before is seen.
-            lease = world.clock.now() + _LEASE_SECONDS
-            pool = save(world, pool.changed(asked=False, due_at=lease, steps=pool.steps + 1))
-            due_at = _step(world, pool)
-        except VersionConflictError:
-            continue
-        if due_at is None:
-            continue
-        wait = math.ceil(due_at - world.clock.now())
-        soon = wait < _SOON
-        return {"outcome": "SOON" if soon else "SETTLED", "wait_seconds": max(wait, 1) if soon else 0}
-    return {"outcome": "BUSY", "wait_seconds": 0}
+            return OVER
+        # The claim: what happens from here on asks for another run, what happened before is seen.
+        lease = world.clock.now() + _LEASE_SECONDS
+        return _step(world, save(world, pool.changed(asked=False, due_at=lease, steps=pool.steps + 1)))
+
+    return take_steps(world, step, _STEPS)
 
 
 def _step(world: World, pool: JobPool) -> float | None:

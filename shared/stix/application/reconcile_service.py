@@ -7,7 +7,6 @@ done twice. A service ends only after the table says of each of its clusters tha
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +26,7 @@ from stix.application.service_situation import (
     replica_terms,
     terms_of,
 )
+from stix.application.take_steps import OVER, take_steps
 from stix.application.want import begin
 from stix.application.world import World
 from stix.autoscaling.decide import decide
@@ -35,14 +35,12 @@ from stix.model.cluster import Cluster
 from stix.model.errors import ConflictError
 from stix.model.service_state import GatewayFigures, Service
 from stix.model.status import ClusterStatus, ReplicaStatus, Wanted
-from stix.ports.state_store import Delete, Key, VersionConflictError
+from stix.ports.state_store import Delete, Key
 from stix.recovery.situation import Candidate
 
 __all__ = ["reconcile", "record_failure"]
 
 _STEPS = 60
-_SOON = 50
-"""Seconds: the sweep comes every minute; what is due earlier, the run that looked waits for."""
 _LOG_SECONDS = 60.0
 """How long a replica whose run has ended is kept for the rest of its log."""
 _BUDGET_SECONDS = 900.0
@@ -64,21 +62,15 @@ def reconcile(world: World, workspace: str, name: str) -> dict[str, Any]:
     Raises the errors of the stores and providers, to be tried again.
     """
     places = Places(world)
-    for _ in range(_STEPS):
+
+    def step() -> float | None:
         service = find_service(world, workspace, name)
         if service is None or service.ended_at is not None:
             keep_gateways(world, workspace)
-            return {"outcome": "ENDED", "wait_seconds": 0}
-        try:
-            due_at = _step(ServiceDraft(world, service), places)
-        except VersionConflictError:
-            continue
-        if due_at is None:
-            continue
-        wait = math.ceil(due_at - world.clock.now())
-        soon = wait < _SOON
-        return {"outcome": "SOON" if soon else "SETTLED", "wait_seconds": max(wait, 1) if soon else 0}
-    return {"outcome": "BUSY", "wait_seconds": 0}
+            return OVER
+        return _step(ServiceDraft(world, service), places)
+
+    return take_steps(world, step, _STEPS)
 
 
 def _step(draft: ServiceDraft, places: Places) -> float | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from typing import BinaryIO
 
-from stix.sdk.log_tail import Tail
+from stix.sdk.log_stream import LogReader
+from stix.sdk.log_tail import Tail, read_tail
 from stix.sdk.logs import NOTE, SETUP_STDERR, SETUP_STDOUT, STDERR, STDOUT, Frame
 
-__all__ = ["LogPrinter"]
+__all__ = ["LogPrinter", "print_log"]
 
 _TO_STDERR = frozenset({STDERR, SETUP_STDERR, NOTE})
 _KNOWN = frozenset({STDOUT, STDERR, SETUP_STDOUT, SETUP_STDERR, NOTE})
@@ -100,3 +101,23 @@ def _lines(rank: int, frames: list[Frame]) -> list[tuple[int, int, int, bytes]]:
         if rest:
             rests[frame.kind] = (frame.time_ms, rest)
     return lines + [(at, rank, kind, rest) for kind, (at, rest) in rests.items()]
+
+
+def print_log(reader: LogReader, *, follow: bool, tail: int = 0) -> None:
+    """The log that ``reader`` reads, or its last ``tail`` lines; and what comes, where it is followed."""
+    printer = LogPrinter()
+    with reader:
+        cursor = ""
+        if tail:
+            last = read_tail(reader, tail)
+            printer.prefixed = last.job["num_nodes"] > 1
+            printer.write_tail(last, tail)
+            cursor = last.cursor
+
+        def on_job(job: object) -> None:
+            printer.prefixed = bool(isinstance(job, dict) and job["num_nodes"] > 1)
+
+        try:
+            reader.copy(printer, follow=follow, cursor=cursor, on_job=on_job)
+        finally:
+            printer.close()

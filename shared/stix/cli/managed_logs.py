@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stix.cli.log_output import LogPrinter
+from stix.cli.log_output import print_log
 from stix.cli.session import Session
 from stix.sdk.follow import rest
-from stix.sdk.log_tail import read_tail
 from stix.sdk.managed_jobs import ENDED_JOB
 from stix.sdk.responses_jobs import ManagedJob, ManagedJobRun, ManagedJobTask
 from stix.sdk.run_logs import RunLogReader
@@ -64,7 +63,8 @@ def _print_runs(
         for run in runs:
             if shown or run["number"] > 1:
                 session.note(_run_line(job, run))
-            _print_run(client, number, run["number"], follow=follow, tail=0 if shown else tail)
+            reader = RunLogReader(client, number, run["number"])
+            print_log(reader, follow=follow, tail=0 if shown else tail)
             shown, said = run["number"], ""
         if not follow or (job["status"] in ENDED_JOB and not runs):
             return job
@@ -76,25 +76,6 @@ def _print_runs(
             said = line
         client.managed_job(number, seen=job["version"])
         rest(client, asked_at)
-
-
-def _print_run(client: Client, number: int, run: int, *, follow: bool, tail: int) -> None:
-    printer = LogPrinter()
-    with RunLogReader(client, number, run) as reader:
-        cursor = ""
-        if tail:
-            last = read_tail(reader, tail)
-            printer.prefixed = last.job["num_nodes"] > 1
-            printer.write_tail(last, tail)
-            cursor = last.cursor
-
-        def on_job(job: object) -> None:
-            printer.prefixed = bool(isinstance(job, dict) and job["num_nodes"] > 1)
-
-        try:
-            reader.copy(printer, follow=follow, cursor=cursor, on_job=on_job)
-        finally:
-            printer.close()
 
 
 def save_runs(client: Client, number: int, folder: Path) -> ManagedJob:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stix.cli.amounts import age, plural, price_text
-from stix.cli.log_output import LogPrinter
+from stix.cli.log_output import print_log
 from stix.cli.session import Session
 from stix.cli.tables import Column, output_option, print_json, say_folded, table
 from stix.cli.task_options import read_task, task_options
@@ -291,31 +291,10 @@ def logs_command(
         if len(numbers) > 1:
             session.note(f"-- worker {number}")
         try:
-            _print_setup(client, pool_name, number, follow=follow, tail=tail)
+            print_log(WorkerLogReader(client, pool_name, number), follow=follow, tail=tail)
         except KeyboardInterrupt:
             session.note(f"\nDetached. Come back: stix jobs pool logs {pool_name} {number}")
             raise click.exceptions.Exit(_INTERRUPTED) from None
-
-
-def _print_setup(client: Client, name: str, number: int, *, follow: bool, tail: int) -> None:
-    from stix.sdk.log_tail import read_tail
-
-    printer = LogPrinter()
-    with WorkerLogReader(client, name, number) as reader:
-        cursor = ""
-        if tail:
-            last = read_tail(reader, tail)
-            printer.prefixed = last.job["num_nodes"] > 1
-            printer.write_tail(last, tail)
-            cursor = last.cursor
-
-        def on_job(job: object) -> None:
-            printer.prefixed = bool(isinstance(job, dict) and job["num_nodes"] > 1)
-
-        try:
-            reader.copy(printer, follow=follow, cursor=cursor, on_job=on_job)
-        finally:
-            printer.close()
 
 
 def _save(client: Client, name: str, number: int) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stix.cli.amounts import plural
-from stix.cli.log_output import LogPrinter
+from stix.cli.log_output import print_log
 from stix.cli.serve_output import (
     REPLICAS,
     SERVICES,
@@ -245,6 +245,8 @@ def logs_command(
 ) -> None:
     """Show the log of a replica, of the newest one without a number; of several one after the other, without
     following. Logs stay for some hours after their replica."""
+    from stix.sdk.services import ReplicaLogReader
+
     client = session.client()
     if load_balancer and controller:
         raise click.UsageError("Give --load-balancer or --controller, not both.")
@@ -259,7 +261,7 @@ def logs_command(
         if len(numbers) > 1:
             session.note(f"Replica {number} of service {name}:")
         try:
-            _print_log(client, name, number, follow=follow and len(numbers) == 1)
+            print_log(ReplicaLogReader(client, name, number), follow=follow and len(numbers) == 1)
         except KeyboardInterrupt:
             session.note(f"\nDetached. Come back: stix serve logs {name} {number}")
             raise click.exceptions.Exit(_INTERRUPTED) from None
@@ -276,18 +278,3 @@ def _newest(service: Service) -> tuple[int, ...]:
             404,
         )
     return (newest,)
-
-
-def _print_log(client: Client, name: str, number: int, *, follow: bool) -> None:
-    from stix.sdk.services import ReplicaLogReader
-
-    printer = LogPrinter()
-
-    def on_job(job: object) -> None:
-        printer.prefixed = bool(isinstance(job, dict) and job["num_nodes"] > 1)
-
-    with ReplicaLogReader(client, name, number) as reader:
-        try:
-            reader.copy(printer, follow=follow, on_job=on_job)
-        finally:
-            printer.close()
