@@ -189,7 +189,10 @@ def comes_down(served: Served) -> None:
         "the service is gone", lambda: "generate" not in home.stix("serve", "status").stdout, every=0.5
     )
     await_that("its machines and its gateway are gone", lambda: not _left(home))
-    assert [item for item in home.live_items() if item.key.kind != "operation"] == []
+    # The last steps come after the last process.
+    await_that(
+        "nothing is live", lambda: not [one for one in home.live_items() if one.key.kind != "operation"]
+    )
 
 
 def _left(home: EmbeddedHome) -> list[psutil.Process]:

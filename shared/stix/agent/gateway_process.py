@@ -15,6 +15,8 @@ import signal
 import time
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
+from .detached import spawn_detached
+
 Json = Dict[str, Any]
 
 log = logging.getLogger("stix.agent.gateway")
@@ -90,18 +92,8 @@ class GatewayProcess:
                 os.replace(path, f"{path}.1")
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            # In a session of its own: what ends this process must not end that one.
-            self._child = os.posix_spawn(
-                self._command[0],
-                self._command,
-                dict(os.environ if self._environ is None else self._environ),
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, descriptor, 1),
-                    (os.POSIX_SPAWN_DUP2, descriptor, 2),
-                ],
-                setsid=True,
-            )
+            environ = os.environ if self._environ is None else self._environ
+            self._child = spawn_detached(self._command, descriptor, environ)
         finally:
             os.close(descriptor)
         self._started_at = now

@@ -8,6 +8,7 @@ import signal
 import time
 from typing import List, Sequence
 
+from .detached import spawn_detached
 from .files import read_json, remove_quietly, write_json
 from .processes import is_alive, start_ticks
 
@@ -43,17 +44,7 @@ class KeptProcess:
         self._begun = now
         descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            pid = os.posix_spawn(
-                self._command[0],
-                self._command,
-                dict(os.environ),
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, descriptor, 1),
-                    (os.POSIX_SPAWN_DUP2, descriptor, 2),
-                ],
-                setsid=True,
-            )
+            pid = spawn_detached(self._command, descriptor, os.environ)
         finally:
             os.close(descriptor)
         write_json(self._file, {"pid": pid, "started": start_ticks(pid), "command": self._command})
