@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stix.api.v1 import Lifetime as LifetimeField
-from stix.application import want
+from stix.application import end_machines, want
 from stix.application.costs import cost_report
 from stix.application.explain import explain_cluster
 from stix.application.ledger import cluster_cost, entries_since, settle_entry
@@ -29,6 +29,10 @@ def entries(plane: ControlPlane):
 def end(plane: ControlPlane, cluster: Cluster) -> None:
     settle(plane.world, WORKSPACE, cluster.id)
     confirm(plane.world, WORKSPACE, cluster.id)
+
+
+def cut_off(*_, **__) -> None:
+    raise KeyboardInterrupt
 
 
 # --- the ledger ---
@@ -116,6 +120,28 @@ def test_entry_ends_when_the_provider_says_that_its_machines_did(plane):
     end(plane, cluster)
     rest = max(entries(plane), key=lambda one: one.period)
     assert rest.ended_at - rest.started_at == 1300 - 540 - 30
+
+
+def test_machines_that_nobody_heard_of_count_until_their_end_when_that_is_noticed_late(plane, monkeypatch):
+    plane.compute.lost_answers = 1
+    plane.launch()
+    cluster = plane.cluster()
+    assert plane.rank(cluster) == "RANKED"
+    with pytest.raises(UnavailableError):
+        plane.create(cluster)
+    want.take_down(plane.world, ANN, "train", purge=False, key=None)
+    plane.pass_time(2)
+    # The step is cut off once it has ended the machine.
+    with monkeypatch.context() as patched:
+        patched.setattr(end_machines, "settle_entry", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            settle(plane.world, WORKSPACE, cluster.id)
+    (machine,) = plane.compute.machines
+    plane.compute.become(machine, MachineState.TERMINATED, ended_at=plane.clock.now())
+    plane.pass_time(320)
+    end(plane, cluster)
+    (entry,) = entries(plane)
+    assert entry.ended_at - entry.started_at == 2
 
 
 def test_each_machine_counts_until_it_ended_when_all_ends_are_seen_at_once(plane):

@@ -64,13 +64,16 @@ def open_intents(world: World, cluster: Cluster) -> list[Intent]:
 def machines_of(world: World, intent: Intent) -> list[Machine]:
     """The machines of an intent as the provider sees them now.
 
-    Where the outcome of the create call was never recorded, the token in their tags finds them.
+    Where the outcome of the create call was never recorded, the token in their tags finds them; those that it
+    found before, and that may have ended since, are known by their ids.
     """
     provider, place = provider_of(world, intent)
     if intent.status in (IntentStatus.CREATED, IntentStatus.RACING):
         return provider.describe(place, intent.machine_ids)
     tagged = provider.list_tagged(place, world.deployment)
-    return [machine for machine in tagged if machine.tags.get("stix-intent") == intent.token]
+    found = [machine for machine in tagged if machine.tags.get("stix-intent") == intent.token]
+    before = [one for one in intent.machine_ids if one not in {machine.id for machine in found}]
+    return [*found, *provider.describe(place, before)] if before else found
 
 
 def end_intent(world: World, intent: Intent, reason: str) -> None:
