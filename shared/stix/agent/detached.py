@@ -15,7 +15,7 @@ def spawn_detached(command: Sequence[str], output: int, environ: Mapping[str, st
     """
     return os.posix_spawn(
         command[0],
-        command,
+        list(command),
         dict(environ),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

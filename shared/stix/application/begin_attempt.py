@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stix.application.end_machines import join_reference
 from stix.application.next_offer import intent_token
-from stix.application.offering_health import claim
+from stix.application.offering_health import claim_offers
 from stix.application.operations import note_writes, topic
 from stix.application.places import remember_place
 from stix.application.planning import accelerators_text
@@ -66,7 +66,7 @@ def _begin(world: World, cluster: Cluster, intent: Intent, line: str, slot: Put 
         except VersionConflictError as error:
             if slot is None or list(error.keys) != [slot.item.key]:
                 raise
-        slot = claim(world, intent.offer, intent.token)[1]
+        [(_, slot)] = claim_offers(world, [intent.offer], [intent.token])
         if slot is None:
             break
     raise others_are_asking()

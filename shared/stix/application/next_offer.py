@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stix.application.offering_health import claim, judge_offers
+from stix.application.offering_health import claim_offers
 from stix.application.quotas import FRESH_SECONDS, quota_lacks
 from stix.application.world import World
 from stix.lifecycle.offering_health import Verdict
@@ -65,16 +65,13 @@ def choose(world: World, cluster: Cluster, ranked: Sequence[RankedOffer]) -> Cho
     while start < len(ranked):
         part = [entry.offer for entry in ranked[start : start + ask]]
         tokens = [intent_token(world, cluster, offer) for offer in part]
-        for number, judged in enumerate(judge_offers(world, part, tokens)):
-            judgement = judged
-            if judgement.verdict in (Verdict.TRY, Verdict.PROBE):
+        for number, (judgement, slot) in enumerate(claim_offers(world, part, tokens)):
+            if slot is not None:
                 lacking = quota_lacks(world, part[number], cluster.num_nodes)
-                if lacking:
-                    skipped.append(Skip(part[number], lacking, now + FRESH_SECONDS))
-                    continue
-                judgement, slot = claim(world, part[number], tokens[number])
-                if slot is not None:
+                if not lacking:
                     return Choice(start + number, tuple(skipped), slot=slot)
+                skipped.append(Skip(part[number], lacking, now + FRESH_SECONDS))
+                continue
             if judgement.verdict is Verdict.BUSY and patient:
                 return Choice(None, tuple(skipped), busy=True)
             skipped.append(Skip(part[number], judgement.reason, judgement.until))

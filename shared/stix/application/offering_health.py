@@ -24,7 +24,7 @@ from stix.model.offer import Offer
 from stix.ports.state_store import Item, Key, Put, VersionConflictError
 
 __all__ = [
-    "claim",
+    "claim_offers",
     "judge_offers",
     "record_accepted",
     "record_failure",
@@ -46,6 +46,31 @@ _Changes = dict[Key, Callable[[Health], Health]]
 
 def judge_offers(world: World, offers: Sequence[Offer], tokens: Sequence[str]) -> list[Judgement]:
     """For each offer whether the creation with that token may ask now. Reads only, a few items an offer."""
+    return [judgement for judgement, _ in _judged(world, offers, tokens)]
+
+
+def claim_offers(
+    world: World, offers: Sequence[Offer], tokens: Sequence[str]
+) -> list[tuple[Judgement, Put | None]]:
+    """The same, each with the write that takes a slot of the offer's budget; None where it may not ask.
+
+    Whoever loses that write against others claims again. Crash-safe: a slot whose holder died expires.
+    """
+    now = world.clock.now()
+    return [
+        (judgement, None)
+        if judgement.verdict not in (Verdict.TRY, Verdict.PROBE)
+        else (judgement, _put(world, _keys(world, offer)[0], item, claimed(_health(item), token, now)))
+        for offer, token, (judgement, item) in zip(
+            offers, tokens, _judged(world, offers, tokens), strict=True
+        )
+    ]
+
+
+def _judged(
+    world: World, offers: Sequence[Offer], tokens: Sequence[str]
+) -> list[tuple[Judgement, Item | None]]:
+    """Each offer's judgement and its own item."""
     now = world.clock.now()
     keys_of = [_keys(world, offer) for offer in offers]
     keys = list(dict.fromkeys(key for speaking in keys_of for key in speaking))
@@ -54,22 +79,9 @@ def judge_offers(world: World, offers: Sequence[Offer], tokens: Sequence[str]) -
         part = keys[start : start + _READ_AT_ONCE]
         items.update(zip(part, world.store.get_many(part), strict=True))
     return [
-        _worst([judge(_health(items[key]), token, now) for key in speaking])
+        (_worst([judge(_health(items[key]), token, now) for key in speaking]), items[speaking[0]])
         for speaking, token in zip(keys_of, tokens, strict=True)
     ]
-
-
-def claim(world: World, offer: Offer, token: str) -> tuple[Judgement, Put | None]:
-    """Whether the creation ``token`` may ask now, and the write that takes a slot of the offer's budget; None
-    where it may not. Whoever loses that write against others claims again. Crash-safe: a slot whose holder
-    died expires."""
-    now = world.clock.now()
-    key = _keys(world, offer)[0]
-    item = world.store.get(key)
-    judgement = judge(_health(item), token, now)
-    if judgement.verdict not in (Verdict.TRY, Verdict.PROBE):
-        return judgement, None
-    return judgement, _put(world, key, item, claimed(_health(item), token, now))
 
 
 def record_success(world: World, offer: Offer, token: str) -> None:
