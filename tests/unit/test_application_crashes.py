@@ -163,7 +163,7 @@ def check_ledger(plane: MortalControlPlane) -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_everything_ends_once_when_the_control_plane_dies_at_some_call(tmp_path, scenario):
     total = live(tmp_path / "none", scenario, None)
-    assert total > 100
+    assert total >= 40
     print(f"{scenario.__name__}: {total} moments at which it can die")
     for at in sorted(random.Random(4711).sample(range(total), SAMPLE)):
         live(tmp_path / str(at), scenario, at)
