@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,14 +54,26 @@ class Crash(BaseException):
 
 
 class CrashPoints:
-    """Counts the moments before every call and after every effect; the process dies at number ``at``."""
+    """Counts the moments before every call and after every effect; the process dies at number ``at``.
+
+    Reads that follow each other within one piece of work, with nothing written between them, are one moment:
+    a death at any of them leaves the same behind.
+    """
 
     def __init__(self, at: int | None = None):
         self.at = at
         self.passed = 0
         self.where = ""
+        self._changed = True
+
+    def change(self) -> None:
+        """Something was written, or another piece of work begins."""
+        self._changed = True
 
     def pass_by(self, where: str) -> None:
+        if not self._changed:
+            return
+        self._changed = False
         self.passed += 1
         if self.passed - 1 == self.at:
             self.where = where
@@ -71,6 +85,8 @@ class CrashPoints:
         def watched(method: str, effect: bool) -> Callable[..., Any]:
             def call(_self: Any, *args: Any, **options: Any) -> Any:
                 self.pass_by(f"before {name}.{method}")
+                if effect:
+                    self.change()
                 answer = getattr(target, method)(*args, **options)
                 if effect:
                     self.pass_by(f"after {name}.{method}")
@@ -83,6 +99,20 @@ class CrashPoints:
         return type(f"Watched{name}", (), methods)()
 
 
+class WatchedDatabase(SqliteDatabase):
+    """Tells the points of each commit, also of the interpreter's own."""
+
+    def __init__(self, path: Path, points: CrashPoints):
+        super().__init__(path)
+        self._points = points
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        with super().write() as connection:
+            yield connection
+        self._points.change()
+
+
 class MortalControlPlane(ControlPlane):
     """A control plane whose process starts again after each death, on the same file, beside living machines.
 
@@ -92,7 +122,7 @@ class MortalControlPlane(ControlPlane):
     def __init__(self, folder: Path, points: CrashPoints, *, silent: frozenset[str] = frozenset()):
         super().__init__(folder, [offer("a", 1.0), offer("b", 2.0), offer("c", 3.0)], LIMITS)
         self.store.close()
-        self.database = SqliteDatabase(folder / "state.db")
+        self.database = WatchedDatabase(folder / "state.db", points)
         self.store = SqliteStateStore(self.database, clock=self.clock.now)
         self.compute.lag = 5.0
         self.silent = silent
@@ -141,6 +171,7 @@ class MortalControlPlane(ControlPlane):
     def survive(self, work: Callable[[], T]) -> T:
         """Do it; when the process dies of it, start a new one and do it again, as a client does."""
         while True:
+            self._points.change()
             try:
                 return work()
             except Crash:
@@ -229,7 +260,7 @@ Live = Callable[[Path, Callable[[Any], None], int | None], int]
 def die_at_some_calls(live: Live, folder: Path, scenario: Callable[[Any], None], count: int) -> None:
     """The scenario without a death, then with one at each of ``count`` points, the same in every run."""
     total = live(folder / "none", scenario, None)
-    assert total > 100
+    assert total > 50
     print(f"{scenario.__name__}: {total} moments at which it can die")
     for at in sorted(random.Random(4711).sample(range(total), count)):
         live(folder / str(at), scenario, at)

@@ -40,6 +40,8 @@ __all__ = ["commands", "follow_key", "report", "take_notice"]
 
 _BATCH = 100
 _DEAD_MAN_SECONDS = 3600
+_NOTICED_SECONDS = 60.0
+"""How long after the moment of a notice its owner is still told of it."""
 
 
 def follow_key(workspace: str, cluster_id: str) -> Key:
@@ -106,12 +108,11 @@ def _take_facts(world: World, who: NodePrincipal, request: Mapping[str, Any], no
 
 
 def take_notice(world: World, workspace: str, cluster_id: str, rank: int, notice: Mapping[str, Any]) -> None:
-    """The node's cloud is about to take it: said on the node and, the first time, on the bus; a managed job
-    moves on at once."""
+    """The node's cloud is about to take it: said on the node and, the first time, on the bus; its owner moves
+    on at once. The owner is told each time, as whoever took the notice first may have died before that."""
     now = world.clock.now()
-    words = (
-        "its cloud is about to take it" if notice["kind"] == "preemption" else "its cloud may take it soon"
-    )
+    preempted = notice["kind"] == "preemption"
+    words = "its cloud is about to take it" if preempted else "its cloud may take it soon"
     known: list[bool] = []
 
     def change(node: Node) -> Node | None:
@@ -121,11 +122,11 @@ def take_notice(world: World, workspace: str, cluster_id: str, rank: int, notice
         return node.changed(reason=words, notice=notice["kind"], notice_at=notice.get("at"))
 
     update(world, Node, node_key(workspace, cluster_id, rank), change)
-    if known != [False]:
-        return
-    detail = {"rank": rank, "kind": notice["kind"], "at": notice.get("at")}
-    world.events.publish(Event("NodeNoticed", workspace, cluster_id, now, detail))
-    if notice["kind"] == "preemption":
+    if known == [False]:
+        detail = {"rank": rank, "kind": notice["kind"], "at": notice.get("at")}
+        world.events.publish(Event("NodeNoticed", workspace, cluster_id, now, detail))
+    # A machine that outlives its notice goes on telling of it.
+    if known and preempted and now < (notice.get("at") or now) + _NOTICED_SECONDS:
         nudge(world, workspace, get_cluster(world, workspace, cluster_id).owner)
 
 
