@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +101,40 @@ def test_load_brings_more_replicas_after_the_delay_and_fewer_later(plane: Servin
     assert len(plane.compute.alive()) == 1
     words = " ".join(one["reason"] for one in explain_service(plane.world, plane.service())["decisions"])
     assert "2.5 requests/s" in words
+
+
+def test_a_service_goes_from_none_to_four_and_back_by_the_default_delays(plane: ServingPlane) -> None:
+    policy = {"min_replicas": 0, "max_replicas": 4, "target_qps_per_replica": 1}
+    plane.up(replica_policy=policy)
+    plane.waiting = 1
+    plane.gateway()
+    assert plane.statuses() == {1: "PENDING"}, "from zero at once"
+    plane.boot_all()
+    plane.waiting, plane.rate = 0, 9.0
+    sizes: list[int] = []
+
+    def watch(seconds: float) -> None:
+        until = plane.clock.now() + seconds
+        while plane.clock.now() < until:
+            plane.wait(20)
+            plane.boot_all()
+            sizes.append(sum(status == "READY" for status in plane.statuses().values()))
+
+    watch(280)
+    assert set(sizes) == {1}, "300 s upwards"
+    watch(60)
+    assert sizes[-1] == 4
+    plane.rate = 0.9
+    watch(1160)
+    assert sizes[-1] == 4, "1200 s downwards"
+    watch(80)
+    assert sizes[-1] == 1
+    plane.rate = 0.0
+    watch(1160)
+    assert sizes[-1] == 1
+    watch(80)
+    assert [size for size, _ in itertools.groupby(sizes)] == [1, 4, 1, 0], "no step but these"
+    assert plane.compute.alive() == []
 
 
 def test_a_drain_ends_after_its_limit_when_requests_never_end(plane: ServingPlane) -> None:
