@@ -144,6 +144,72 @@ def test_machines_that_nobody_heard_of_count_until_their_end_when_that_is_notice
     assert entry.ended_at - entry.started_at == 2
 
 
+def stop_without_a_word(plane: ControlPlane) -> None:
+    """The machines stop, and the step that would have written it down is cut off."""
+    want.stop_cluster(plane.world, ANN, "train", key=None)
+    settle(plane.world, WORKSPACE, plane.cluster().id)
+    for machine in plane.compute.machines:
+        plane.compute.become(machine, MachineState.STOPPED, ended_at=plane.clock.now())
+
+
+def test_machines_count_until_they_stopped_when_they_are_ended_before_that_was_noted(plane, monkeypatch):
+    cluster = plane.bring_up(task={"num_nodes": 2})
+    plane.pass_time(60)
+    stop_without_a_word(plane)
+    plane.pass_time(700)
+    want.take_down(plane.world, ANN, "train", purge=False, key=None)
+    # Once they are gone, this cloud names the moment at which they went; and the step is cut off.
+    terminate = plane.compute.terminate
+
+    def go(place, ids):
+        terminate(place, ids)
+        for one in ids:
+            plane.compute.become(one, MachineState.TERMINATED, ended_at=plane.clock.now())
+        cut_off()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(plane.compute, "terminate", go)
+        with pytest.raises(KeyboardInterrupt):
+            settle(plane.world, WORKSPACE, cluster.id)
+    end(plane, cluster)
+    assert [(one.count, one.ended_at - one.started_at) for one in entries(plane)] == [(2, 60)]
+
+
+def test_machines_do_not_count_while_they_were_stopped_when_they_start_before_that_was_noted(plane):
+    cluster = plane.bring_up()
+    plane.pass_time(60)
+    stop_without_a_word(plane)
+    plane.pass_time(700)
+    want.start_cluster(plane.world, ANN, "train", None, key=None)
+    settle(plane.world, WORKSPACE, cluster.id)
+    plane.pass_time(40)
+    assert cluster_cost(plane.world, cluster) == pytest.approx((60 + 40) / 3600)
+
+
+def test_started_machines_count_from_their_start_when_the_step_was_cut_off(plane, monkeypatch):
+    cluster = plane.bring_up()
+    plane.pass_time(600)
+    want.stop_cluster(plane.world, ANN, "train", key=None)
+    end(plane, cluster)
+    plane.pass_time(3600)
+    want.start_cluster(plane.world, ANN, "train", None, key=None)
+    start = plane.compute.start
+
+    def begin(place, ids):
+        start(place, ids)
+        cut_off()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(plane.compute, "start", begin)
+        with pytest.raises(KeyboardInterrupt):
+            settle(plane.world, WORKSPACE, cluster.id)
+    plane.pass_time(700)
+    settle(plane.world, WORKSPACE, cluster.id)
+    plane.pass_time(100)
+    assert cluster_cost(plane.world, cluster) == pytest.approx((600 + 700 + 100) / 3600)
+    assert sorted(entry.period for entry in entries(plane)) == [1, 2]
+
+
 def test_each_machine_counts_until_it_ended_when_all_ends_are_seen_at_once(plane):
     cluster = plane.bring_up(task={"num_nodes": 4})
     first, second, third, _ = plane.compute.machines

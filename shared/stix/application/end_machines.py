@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from stix.application.ledger import settle_entry
+from stix.application.ledger import settle_entry, settle_seen
 from stix.application.records import child_records, intent_key, put, update
 from stix.application.world import World
 from stix.model.cluster import Cluster, Intent
@@ -87,6 +87,9 @@ def end_intent(world: World, intent: Intent, reason: str) -> None:
         intent = _with_found(world, intent, machines)
         if not intent.machine_ids:
             _await_outcome(world, intent)
+    if not intent.never_ran:
+        # Those that were stopped before: once they are gone, their provider names another moment.
+        settle_seen(world, intent, machines, reason)
     left = _remaining(machines)
     if left:
         provider.terminate(place, [machine.id for machine in left])

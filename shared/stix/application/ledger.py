@@ -16,11 +16,11 @@ __all__ = [
     "CHECK_SECONDS",
     "cluster_cost",
     "entries_since",
-    "lessen_entry",
     "open_entry",
     "reopen_entry",
     "running_rate",
     "settle_entry",
+    "settle_seen",
 ]
 
 CHECK_SECONDS = 86400.0
@@ -33,26 +33,42 @@ _RUNS = (MachineState.PENDING, MachineState.RUNNING)
 
 def open_entry(world: World, cluster: Cluster, intent: Intent) -> None:
     """The machines of ``intent`` were accepted. Idempotent; an entry that was settled stays so."""
-    if not _entries(world, intent):
+    if _last(world, intent) is None:
         started_at = intent.accepted_at or world.clock.now()
         _write(world, _entry(world, cluster, intent, 1, started_at, intent.count))
 
 
-def reopen_entry(world: World, cluster: Cluster, intent: Intent, count: int) -> None:
-    """So many stopped machines of it were started again. Idempotent."""
-    entries = _entries(world, intent)
-    if not entries or entries[-1].ended_at is not None:
-        entry = _entry(world, cluster, intent, len(entries) + 1, world.clock.now(), count)
-        _write(world, entry)
+def reopen_entry(world: World, cluster: Cluster, intent: Intent, machines: Sequence[Machine]) -> None:
+    """Stopped ones of its ``machines`` are about to be started: entered before, so that none runs unseen.
+
+    Idempotent: what an earlier try of the same start entered stays.
+    """
+    count = sum(one.state not in (MachineState.TERMINATING, MachineState.TERMINATED) for one in machines)
+    last = _last(world, intent)
+    if last is not None and last.ended_at is None:
+        stops = [one.ended_at for one in machines if one.state is MachineState.STOPPED]
+        if last.count == count and max(stops, default=0.0) <= last.started_at:
+            return
+        settle_seen(world, intent, machines, "stopped")
+        last = _last(world, intent)
+    now = world.clock.now()
+    entry = _entry(world, cluster, intent, 1 if last is None else last.period + 1, now, count)
+    if last is None or last.ended_at is not None:
+        _save(world, [entry])
+    else:
+        _save(world, [last.changed(ended_at=now, reason="more of them run", due_at=None), entry])
 
 
-def lessen_entry(world: World, intent: Intent, machines: Sequence[Machine], reason: str) -> None:
-    """Some of its machines do not run any more, on the provider's word: an entry of the others goes on where
-    that of all of them ends. Idempotent."""
-    entries = _entries(world, intent)
+def settle_seen(world: World, intent: Intent, machines: Sequence[Machine], reason: str) -> None:
+    """What of its ``machines`` does not run any more, on the provider's word, costs nothing from here on: an
+    entry of the others goes on where that of all of them ends. Idempotent."""
     running = sum(one.state in _RUNS for one in machines)
-    if entries and entries[-1].ended_at is None and running < entries[-1].count:
-        _end(world, entries[-1], machines, reason, running)
+    if machines and not running:
+        settle_entry(world, intent, reason, machines=machines)
+        return
+    last = _last(world, intent)
+    if last is not None and last.ended_at is None and running < last.count:
+        _end(world, last, machines, reason, running)
 
 
 def settle_entry(
@@ -68,15 +84,13 @@ def settle_entry(
     ``machines``: as the provider sees them, which may say since when. Idempotent. Machines whose creation was
     never recorded are entered first, since the intent was written.
     """
-    entries = _entries(world, intent)
-    if not entries:
+    last = _last(world, intent)
+    if last is None:
         try:
             cluster = get_cluster(world, intent.workspace, intent.cluster_id)
         except NotFoundError:
             return
-        entry = _entry(world, cluster, intent, 1, intent.created_at, intent.count)
-        entries = [_write(world, entry)]
-    last = entries[-1]
+        last = _write(world, _entry(world, cluster, intent, 1, intent.created_at, intent.count))
     if last.ended_at is not None:
         return
     if never_ran:
@@ -119,6 +133,11 @@ def _entries(world: World, intent: Intent) -> list[LedgerEntry]:
     """Of the intent, in the order of their starts."""
     entries = child_records(world, LedgerEntry, intent.workspace, intent.cluster_id)
     return sorted((one for one in entries if one.token == intent.token), key=lambda one: one.period)
+
+
+def _last(world: World, intent: Intent) -> LedgerEntry | None:
+    entries = _entries(world, intent)
+    return entries[-1] if entries else None
 
 
 def _end(world: World, entry: LedgerEntry, machines: Iterable[Machine], reason: str, running: int) -> None:

@@ -8,7 +8,7 @@ from stix.application.attempts import is_launching, refuse_attempt
 from stix.application.end_machines import end_intent, machines_of, open_intents
 from stix.application.jobs import end_job
 from stix.application.join_nodes import fail_waiting
-from stix.application.ledger import lessen_entry, settle_entry
+from stix.application.ledger import settle_seen
 from stix.application.nudge_job import nudge
 from stix.application.offering_health import record_failure
 from stix.application.operations import find_operation, finish
@@ -115,7 +115,9 @@ def record_health(world: World, cluster: Cluster, machines: list[Machine]) -> No
     if not lost:
         _mark_silent(world, cluster)
         return
-    _settle_lost(world, cluster, machines)
+    for intent in open_intents(world, cluster):
+        own = [machine for machine in machines if machine.id in intent.machine_ids]
+        settle_seen(world, intent, own, "its provider ended it")
     all_stopped = len(lost) == len(machines) and all(m.state is MachineState.STOPPED for m in lost)
     why = lost[0].reason or f"{lost[0].id} is {lost[0].state}"
     for job in unfinished(child_records(world, Job, cluster.workspace, cluster.id)):
@@ -133,17 +135,6 @@ def record_health(world: World, cluster: Cluster, machines: list[Machine]) -> No
 
     update(world, Cluster, cluster_key(cluster.workspace, cluster.id), change)
     nudge(world, cluster.workspace, cluster.owner)
-
-
-def _settle_lost(world: World, cluster: Cluster, machines: list[Machine]) -> None:
-    """What does not run any more costs nothing from here on."""
-    for intent in open_intents(world, cluster):
-        own = [machine for machine in machines if machine.id in intent.machine_ids]
-        states = {machine.state for machine in own}
-        if states and states <= {*_GONE, MachineState.STOPPED}:
-            settle_entry(world, intent, "its provider ended it", machines=own)
-        else:
-            lessen_entry(world, intent, own, "its provider ended some of it")
 
 
 def _mark_silent(world: World, cluster: Cluster) -> None:

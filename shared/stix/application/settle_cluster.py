@@ -226,8 +226,8 @@ def _revive(world: World, cluster: Cluster) -> None:
         if cluster.status is ClusterStatus.INIT and stopped and isinstance(provider, StopsMachines):
             # Their nodes are down from here on, also where they had not been seen to stop.
             _record_machines(world, cluster, there)
+            reopen_entry(world, cluster, intent, there)
             provider.start(place, stopped)
-            reopen_entry(world, cluster, intent, len(stopped))
             there = provider.describe(place, [machine.id for machine in there])
             note(world, cluster.workspace, cluster.operation_id, f"Started {len(stopped)} stopped machines.")
         machines.extend(there)
