@@ -365,7 +365,8 @@ class AwsServer:
                 self._changing[machine_id] = through
             if machine_id in self.machines:
                 if action == "StartInstances":
-                    self.machines[machine_id].power_on()
+                    if shown not in through:
+                        self.machines[machine_id].power_on()
                 else:
                     self._power_off(machine_id)
         before = {one: self._instance(one, region)._reason for one in asked}
