@@ -37,8 +37,10 @@ class MachineTime:
         self._now = now
         self._began: dict[str, float] = {}
         self.seconds: dict[str, float] = defaultdict(float)
+        self.history: dict[str, list[tuple[float, bool]]] = defaultdict(list)
 
     def __call__(self, machine_id: str, runs: bool) -> None:
+        self.history[machine_id].append((self._now(), runs))
         if runs:
             self._began.setdefault(machine_id, self._now())
         elif (began := self._began.pop(machine_id, None)) is not None:
@@ -120,19 +122,18 @@ class _Items:
         return [load(model, item) for item in self.all(model.kind)]
 
 
-def wrong_times(account: Account, machine_time: MachineTime) -> dict[str, tuple[float, float]]:
-    """Creations, by their token, for which the ledger has other machine seconds than the provider saw.
+def wrong_times(account: Account, machine_time: MachineTime) -> list[str]:
+    """Creations for which the ledger has other machine seconds than the provider saw, with all that is known.
 
     Where the answer of the call that made them was lost, they began at some time between the intent and the
     acceptance: the ledger may be wrong by as much.
     """
-    unknown = {
-        intent.token: (intent.accepted_at or intent.created_at) - intent.created_at
-        for intent in _Items(account).records(Intent)
-    }
+    intents = {intent.token: intent for intent in _Items(account).records(Intent)}
     ledger: dict[str, float] = defaultdict(float)
+    entries: dict[str, list[str]] = defaultdict(list)
     for entry in _Items(account).records(LedgerEntry):
         ledger[entry.token] += entry.seconds(account.computers.now()) * entry.count
+        entries[entry.token].append(f"{entry.count}: {entry.started_at}..{entry.ended_at} {entry.reason}")
     seen: dict[str, float] = defaultdict(float)
     machines: Counter[str] = Counter()
     for group in account.client("ec2").describe_instances()["Reservations"]:
@@ -141,11 +142,15 @@ def wrong_times(account: Account, machine_time: MachineTime) -> dict[str, tuple[
             if instance["InstanceId"] in machine_time.seconds:
                 seen[tags["stix-intent"]] += machine_time.seconds[instance["InstanceId"]]
                 machines[tags["stix-intent"]] += 1
-    return {
-        token: (ledger[token], seconds)
-        for token, seconds in seen.items()
-        if abs(ledger[token] - seconds) > (_MOMENT + unknown[token]) * machines[token]
-    }
+    wrong = []
+    for token, seconds in seen.items():
+        unknown = max(0.0, intents[token].accepted_at - intents[token].created_at)
+        if abs(ledger[token] - seconds) > (_MOMENT + unknown) * machines[token]:
+            history = [moment for one in intents[token].machine_ids for moment in machine_time.history[one]]
+            wrong.append(
+                f"{ledger[token]} s entered, {seconds} s seen; {entries[token]}; {history}; {intents[token]}"
+            )
+    return wrong
 
 
 def wrong_jobs(account: Account, out: Path, names: Collection[str]) -> list[str]:
