@@ -49,6 +49,7 @@ class GatewayProcess:
         self._failed = False
         self._started_at = 0.0
         self._told_at = self._told_change = 0.0
+        self._told_busy = False
 
     def publish(self, view: Json) -> None:
         """Write the view, unless the file says the same but for its version. The gateway takes it within a
@@ -115,7 +116,8 @@ class GatewayProcess:
         status = self.status()
         if status is None:
             return None
-        every = BUSY_SECONDS if status.get("busy") else IDLE_SECONDS
+        # That nobody asks any more is told as soon as that somebody does.
+        every = BUSY_SECONDS if status.get("busy") or self._told_busy else IDLE_SECONDS
         if status.get("changed_at") == self._told_change and self._told_at <= now < self._told_at + every:
             return None
         return status
@@ -123,6 +125,7 @@ class GatewayProcess:
     def told(self, status: Json, now: float) -> None:
         """The control plane has taken it."""
         self._told_at, self._told_change = now, float(status.get("changed_at") or 0.0)
+        self._told_busy = bool(status.get("busy"))
 
     def stop(self) -> None:
         """End it and its HAProxy; an absent one is success. Its logs stay."""
