@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -152,6 +153,28 @@ def test_logs_of_the_load_balancer_are_what_gateways_count(cli: Cli, api: Script
     out = cli("serve", "logs", "chat", "--load-balancer").out
     assert "waiting or in progress: 4" in out
     assert "replica 1: READY, 4 in progress" in out
+    assert "Last requests" not in out
+
+
+def test_logs_of_the_load_balancer_show_the_last_requests_when_the_gateway_is_here(
+    cli: Cli, api: ScriptedApi, tmp_path: Path
+) -> None:
+    log = tmp_path / "home" / "gateway" / "state" / "access.log"
+    log.parent.mkdir(parents=True)
+    told = {"method": "GET", "path": "/a", "status": 200, "replica": "1", "total_ms": 2641, "end": "--"}
+    entries = [
+        {"service": "chat", **told, "waited_ms": 2640},
+        {"service": "other", **told},
+        {"service": "chat", **told, "status": 503, "replica": "-", "waited_ms": 12, "end": "sC"},
+    ]
+    log.write_text(
+        "half a line}\n" + "\n".join(json.dumps({"time": NOW, **one}) for one in entries) + "\n[WARN]\n"
+    )
+    say(api, "GET", "/v1/services/chat", service(replica(1), figures_at=NOW - 2))
+    out = cli("serve", "logs", "chat", "--load-balancer").out
+    first, second = out.partition("Last requests:\n")[2].splitlines()
+    assert first.endswith("GET /a 200 replica 1 2.641 s, waited 2.640 s")
+    assert second.endswith("GET /a 503 no replica 2.641 s, ended sC")
 
 
 def test_explain_of_a_service_prints_decisions_with_figures_and_reasons(cli: Cli, api: ScriptedApi) -> None:

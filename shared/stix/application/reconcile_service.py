@@ -169,8 +169,8 @@ def _carry_out(draft: ServiceDraft, decision: Decision, figures: str) -> bool:
             more = True
     launch = _next_launch(draft, decision)
     if launch is not None:
-        market = "spot" if launch.offer.spot else "on-demand"
-        done.append(f"launch a {market} replica in {launch.offer.place}: {launch.reason}")
+        market = "a spot" if launch.offer.spot else "an on-demand"
+        done.append(f"launch {market} replica in {launch.offer.place}: {launch.reason}")
     draft.decided(decision, figures, done)
     return more
 

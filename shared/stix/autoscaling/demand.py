@@ -87,11 +87,9 @@ def _by_name(
                 _parts(metrics.request_rate, qps), f"{metrics.request_rate:.3g} requests/s at {qps:g} each"
             )
         case "target_queue_length":
-            most = policy.target_queue_length or 1.0
-            return Wish(
-                _parts(metrics.queue_length, most),
-                f"{metrics.queue_length:g} requests waiting or in progress at {most:g} each",
-            )
+            most, queue = policy.target_queue_length or 1.0, metrics.queue_length
+            noun = "request" if queue == 1 else "requests"
+            return Wish(_parts(queue, most), f"{queue:g} {noun} waiting or in progress at {most:g} each")
         case "custom_metric":
             assert policy.custom_metric is not None
             metric, value = policy.custom_metric, metrics.custom

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stix.cli.access_log import last_requests
 from stix.cli.amounts import age, plural, price_text
 from stix.cli.session import Session
 from stix.cli.tables import Column, print_json, say_folded
@@ -16,6 +17,8 @@ __all__ = [
     "say_more",
     "service_row",
 ]
+
+_REQUESTS = 20
 
 SERVICES = [
     Column("NAME"),
@@ -94,7 +97,21 @@ def say_gateways(session: Session, service: Service) -> None:
         if replica["ended_at"] is None:
             flight = "-" if replica["in_flight"] is None else str(replica["in_flight"])
             session.say(f"  replica {replica['id']}: {replica['status']}, {flight} in progress")
-    session.note("Each request is a line of access.log beside its gateway.")
+    _say_requests(session, service["name"])
+
+
+def _say_requests(session: Session, name: str) -> None:
+    """Those of a gateway that is a process here."""
+    log = session.home / "gateway" / "state" / "access.log"
+    embedded = session.discovery().configured() is None
+    requests = last_requests(log, name, _REQUESTS) if embedded else []
+    if not requests:
+        session.note("Each request is a line of access.log beside its gateway.")
+        return
+    session.say("Last requests:")
+    for line in requests:
+        say_folded(session, f"  {line}")
+    session.note(f"All of them: {log}")
 
 
 def explain_service(session: Session, name: str, output: str) -> None:
