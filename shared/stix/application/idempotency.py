@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import BaseModel
+
 from stix.application.world import World
 from stix.model.errors import ConflictError
 from stix.ports.state_store import Item, Key, Put, VersionConflictError
@@ -20,17 +22,17 @@ class Once:
     """One request under its key.
 
     ``answer`` gives the stored answer of an earlier equal request; ``record`` is the write that stores this
-    one, to go into the same transaction as the effect.
+    one, to go into the same transaction as the effect. ``request``: JSON values, or a model of the API.
     """
 
     def __init__(self, world: World, workspace: str, key: str | None, route: str, request: Any):
         self._world = world
-        self._key = None
+        self._key: Key | None = None
+        self._request = ""
         if key:
-            digest = hashlib.sha256(f"{route}\0{key}".encode()).hexdigest()
-            self._key = Key.top(workspace, "idempotency", digest)
-        canonical = json.dumps(request, sort_keys=True, separators=(",", ":"))
-        self._request = hashlib.sha256(canonical.encode()).hexdigest()
+            self._key = Key.top(workspace, "idempotency", _digest(f"{route}\0{key}"))
+            values = request.model_dump(mode="json") if isinstance(request, BaseModel) else request
+            self._request = _digest(json.dumps(values, sort_keys=True, separators=(",", ":")))
 
     def answer(self) -> dict[str, Any] | None:
         """The earlier answer. Raises ``ConflictError`` when the key stood for another request."""
@@ -65,3 +67,7 @@ class Once:
             except VersionConflictError:
                 return self.answer() or answer
         return answer
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from typing import Any
 
@@ -28,13 +29,16 @@ from stix.model.dag import Dag
 from stix.model.errors import ConflictError, InvalidInputError, TaskError
 from stix.model.managed_job import JobTask, ManagedJob
 from stix.model.task import Task
-from stix.ports.state_store import Item, Put, VersionConflictError
+from stix.ports.state_store import SHARDS, Item, Put, VersionConflictError
 
 __all__ = ["cancel_jobs", "submit"]
 
 _TRIES = 50
 _COUNTER = "managed-jobs"
 _PAGE = 200
+_TURNS = tuple(threading.RLock() for _ in range(SHARDS))
+"""Who takes a number of a workspace waits for the others of this process, who would all but one be refused by
+the store and do it again. That no number is given twice is up to the store alone."""
 
 
 def submit(world: World, who: UserPrincipal, request: JobsLaunchRequest, key: str | None) -> dict[str, Any]:
@@ -44,12 +48,12 @@ def submit(world: World, who: UserPrincipal, request: JobsLaunchRequest, key: st
     Raises ``ForbiddenError`` (the month's budget is spent), ``TaskError``, ``NoOfferError`` (a task that fits
     nowhere), ``InvalidInputError`` (an upload that is not there, a deadline that cannot be met for certain).
     """
-    once = Once(world, who.workspace, key, "jobs launch", request.model_dump(mode="json"))
+    once = Once(world, who.workspace, key, "jobs launch", request)
     earlier = once.answer()
     if earlier is not None:
         return earlier
     tasks = [read_task(one, managed=True) for one in request.tasks]
-    dag = _dag(request)
+    dag = _dag(request, tasks)
     check_budget(world, who.workspace)
     now = world.clock.now()
     terms = job_terms(dag, tasks, now)
@@ -72,52 +76,61 @@ def submit(world: World, who: UserPrincipal, request: JobsLaunchRequest, key: st
         for index, (task, body) in enumerate(zip(tasks, request.tasks, strict=True))
     ]
     kept = [one.model_copy(update=held) for one, held in zip(kept, needs, strict=True)]
+    job = ManagedJob(
+        workspace=who.workspace,
+        id=0,
+        uid=uid,
+        name=name,
+        user=who.user,
+        since=now,
+        created_at=now,
+        due_at=now + RUN_BEGINS_SECONDS,
+        deadline_at=terms.deadline_at,
+        pool=request.pool or "",
+        num_jobs=request.num_jobs,
+        group=name if parallel else "",
+        connected=connected,
+        max_cost=dag.max_cost,
+        tasks=tuple(kept),
+    )
     for _ in range(_TRIES):
-        counter = world.store.get(counter_key(who.workspace, _COUNTER))
-        number = 1 if counter is None else int(counter.body["job"]) + 1
-        job = ManagedJob(
-            workspace=who.workspace,
-            id=number,
-            uid=uid,
-            name=name,
-            user=who.user,
-            since=now,
-            created_at=now,
-            due_at=now + RUN_BEGINS_SECONDS,
-            deadline_at=terms.deadline_at,
-            pool=request.pool or "",
-            num_jobs=request.num_jobs,
-            group=name if parallel else "",
-            connected=connected,
-            max_cost=dag.max_cost,
-            tasks=tuple(kept),
-        )
-        draft = Draft(world, job)
-        draft.say("ManagedJobSubmitted", _submitted(job))
-        answer = {"job_id": number, "name": name}
+        answer: dict[str, Any] = {"job_id": 0, "name": name}
         if request.pool:
             answer["num_jobs"] = request.num_jobs
-        taken = Item(
-            counter_key(who.workspace, _COUNTER),
-            {"job": number + request.num_jobs - 1},
-            version=0 if counter is None else counter.version,
-        )
-        draft.look_at(now + RUN_BEGINS_SECONDS)
         try:
-            draft.commit([Put(taken), *once.record(answer)])
+            draft = _write(world, job, once, answer)
         except VersionConflictError:
             earlier = once.answer()
             if earlier is None:
                 continue
             _forget(world, kept)
             return earlier
+        draft.announce()
+        accepted = draft.job.changed(version=1)
         if request.num_jobs > 1:
             with suppress(VersionConflictError):  # a step of the first has begun, and makes them
-                make_copies(world, draft.job.changed(version=1))
-        start_job_run(world, get_job(world, who.workspace, number))
+                make_copies(world, accepted)
+            accepted = get_job(world, who.workspace, accepted.id)
+        start_job_run(world, accepted)
         return answer
     _forget(world, kept)
     raise ConflictError("Too many jobs are being submitted at once.", hint="Try again.", code="busy")
+
+
+def _write(world: World, job: ManagedJob, once: Once, answer: dict[str, Any]) -> Draft:
+    """Write ``job`` under the next number of its workspace, which is put into ``answer`` too; not announced
+    yet. Raises ``VersionConflictError``: others took that number."""
+    key = counter_key(job.workspace, _COUNTER)
+    with _TURNS[key.shard]:
+        counter = world.store.get(key)
+        answer["job_id"] = 1 if counter is None else int(counter.body["job"]) + 1
+        draft = Draft(world, job.changed(id=answer["job_id"]))
+        draft.say("ManagedJobSubmitted", _submitted(job))
+        draft.look_at(job.created_at + RUN_BEGINS_SECONDS)
+        taken = {"job": answer["job_id"] + job.num_jobs - 1}
+        counting = Put(Item(key, taken, version=0 if counter is None else counter.version))
+        world.store.transact([*draft.writes(), counting, *once.record(answer)])
+    return draft
 
 
 def _forget(world: World, tasks: list[JobTask]) -> None:
@@ -126,10 +139,14 @@ def _forget(world: World, tasks: list[JobTask]) -> None:
             world.secrets.delete(task.secrets_key)
 
 
-def _dag(request: JobsLaunchRequest) -> Dag:
+def _dag(request: JobsLaunchRequest, tasks: list[Task]) -> Dag:
     """The order of the tasks. Raises ``TaskError``."""
-    if not request.header and len(request.tasks) == 1 and request.tasks[0].task.get("depends_on"):
-        raise TaskError("depends_on: there is no other task.", hint="Remove it.")
+    if not request.header and len(tasks) == 1:
+        if tasks[0].depends_on:
+            raise TaskError("depends_on: there is no other task.", hint="Remove it.")
+        alone = Dag()
+        alone.add(tasks[0])
+        return alone
     dag = Dag.from_yaml_configs(
         [*([request.header] if request.header else []), *(one.task for one in request.tasks)]
     )

@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 
 _REQUESTS = frozenset({"api", "agent", "authorize"})
 """Functions that somebody waits for."""
-_GIVE_WAY_SECONDS, _LOOK_SECONDS = 0.1, 0.005
-"""How long other work waits at most for them before it begins, and how often it looks."""
+_GIVE_WAY_SECONDS = 0.1
+"""How long other work waits at most for them before it begins."""
 
 PAYLOAD_LIMIT = 6 * 1024 * 1024
 """Bytes of a synchronous invocation's payload, and of its answer, in AWS Lambda."""
@@ -146,10 +146,9 @@ class Functions:
         """One interpreter lock serves all threads: without this a burst of launches would keep the people
         waiting who submit it."""
         end = time.monotonic() + _GIVE_WAY_SECONDS
-        while any(self._pools[name].busy for name in _REQUESTS if name in self._pools):
-            if time.monotonic() >= end:
+        for pool in [self._pools[name] for name in _REQUESTS if name in self._pools]:
+            if not pool.await_idle(end - time.monotonic()):
                 break
-            time.sleep(_LOOK_SECONDS)
         work()
 
     def close(self, seconds: float) -> bool:

@@ -280,10 +280,12 @@ class Task(BaseModel):
         Call it once before a launch, with or without overrides. Raises ``TaskError`` naming every variable
         that has no value yet.
         """
-        task = self._replaced(
-            {"envs": {**self.envs, **(envs or {})}, "secrets": {**self.secrets, **(secrets or {})}},
-            flags=_FLAGS,
-        )
+        task = self.model_copy()
+        if envs or secrets:
+            task = self._replaced(
+                {"envs": {**self.envs, **(envs or {})}, "secrets": {**self.secrets, **(secrets or {})}},
+                flags=_FLAGS,
+            )
         missing = [
             Problem((section, name), "has no value.", f"Give it: {_FLAGS[section]} {name}=VALUE.")
             for section, values in (("envs", task.envs), ("secrets", task.secrets))
