@@ -7,6 +7,7 @@ functions (``lambda_service``), the state machines' interpreter calls them, API 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -43,7 +44,9 @@ class Account(AwsServer):
         self.computers = Computers(folder / "computers", f"*.execute-api.{REGION}.amazonaws.com")
         image = self.computers.make("machine")
         path = f"{image.bin}:{os.environ['PATH']}"
-        super().__init__(hosts=folder / "machines", environ={"PATH": path, **self.computers.environ})
+        super().__init__(
+            hosts=folder / "machines", environ={"PATH": path, **self.computers.environ}, address=_address
+        )
         self.now = self.computers.now
         self.outputs: dict[str, str] = {}
         self.events: list[dict[str, Any]] = []
@@ -161,3 +164,9 @@ class Account(AwsServer):
             headers.append(("X-Amz-Function-Error", "Unhandled"))
         start("200 OK", headers)
         return [outcome.payload]
+
+
+def _address(machine_id: str) -> str:
+    """A loopback address of the machine's own: several may listen on one port."""
+    mark = hashlib.sha256(machine_id.encode()).digest()
+    return f"127.{192 + mark[0] % 60}.{mark[1]}.{1 + mark[2] % 254}"

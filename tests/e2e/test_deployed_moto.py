@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from layers.build import assemble, download
@@ -29,9 +30,11 @@ from tests.deployed.artifacts import difference, is_compiled
 from tests.deployed.chaos import Chaos
 from tests.deployed.invariants import MachineTime, Settling, wrong_jobs, wrong_times
 from tests.deployed.permissions import tasks
+from tests.deployed.serving import Served, Streams, write_task
 from tests.deployed.synthesis import synthesize
 from tests.deployed.under_chaos import People
 from tests.e2e.embedded import EmbeddedHome, await_that, live_items
+from tests.integration.gateway_world import has_haproxy
 
 pytestmark = pytest.mark.xdist_group("e2e-deployed")
 
@@ -101,6 +104,16 @@ def asked(account: Account, method: str, path: str, token: str = "") -> int:
     return front.answer(HttpRequest(method, path, "", headers, "127.0.0.1", body=b"{}")).status
 
 
+def login_of(person: EmbeddedHome) -> str:
+    return str(json.loads((person.folder / "endpoint.json").read_text())["token"])
+
+
+def swept(account: Account, seconds: float) -> dict[str, int]:
+    """What the scheduled sweep looked at, by kind, once so much time has passed."""
+    (outcome,) = account.pass_time(seconds)["Runs sweep-due-items every 60 seconds."]
+    return dict(json.loads(outcome.payload)["looked_at"])
+
+
 def tokens_of_nodes(account: Account) -> list[str]:
     files = [host.folder / "root" / "agent" / "identity.json" for host in account.machines.values()]
     return [str(json.loads(file.read_text())["node_token"]) for file in files]
@@ -143,8 +156,7 @@ def test_task_runs_on_two_machines_and_its_cluster_stops_when_idle(
         seconds.append(time.monotonic() - begun)
     print(f"\nexec on an idle node: {statistics.median(seconds):.2f} s median of {len(seconds)}")
 
-    login = json.loads((person.folder / "endpoint.json").read_text())["token"]
-    node = tokens_of_nodes(account)[0]
+    login, node = login_of(person), tokens_of_nodes(account)[0]
     assert asked(account, "GET", "/v1/clusters", login) == 200
     assert asked(account, "POST", "/agent/v1/commands", node) == 200
     for method, path, tokens in (
@@ -156,8 +168,7 @@ def test_task_runs_on_two_machines_and_its_cluster_stops_when_idle(
     person.stix("autostop", "-y", "-i", "5", "train")
     assert account.pass_time(61) != {}
     assert cluster(person, "train")["status"] == "UP"
-    swept = account.pass_time(301)["Runs sweep-due-items every 60 seconds."]
-    assert json.loads(swept[0].payload)["looked_at"]["cluster"] == 1
+    assert swept(account, 301)["cluster"] == 1
     await_that("train stops", lambda: cluster(person, "train")["status"] == "STOPPED", every=1)
     assert not any(host.on for host in account.machines.values())
 
@@ -214,6 +225,48 @@ def test_managed_job_goes_on_in_another_zone_when_ec2_takes_its_machine(
     await_that("no machine is left", lambda: instances(account) == [], every=1)
 
 
+@has_haproxy
+def test_service_goes_up_and_down_with_its_load_when_the_schedule_fires(
+    account: Account, person: EmbeddedHome, tmp_path: Path
+) -> None:
+    """With both gateways on machines of their own, and what they report. One replica is lost meanwhile."""
+    policy = {"min_replicas": 1, "max_replicas": 2, "target_queue_length": 2}
+    delays = {"upscale_delay_seconds": 150, "downscale_delay_seconds": 90}
+    task = write_task(tmp_path / "serve.yaml", f"aws/{REGION}", **policy, **delays)
+    person.stix("serve", "up", "-y", "-n", "chat", task)
+    served = Served(account, login_of(person), "chat")
+    await_that("one replica is ready", lambda: served.ready() == [1], every=0.5)
+    await_that("both gateways are up", lambda: served.endpoints(2), every=0.5)
+
+    streams = Streams(served.endpoints(2)[0], 3)
+    account.pass_time(5)  # So often figures are told.
+    await_that("the load is known", served.knows(3, "2 once that has held"), every=0.5)
+    account.pass_time(61)
+    await_that("the load is steady", served.rests, every=0.5)
+    # Steady load begins no step: it is the sweep that finds that the delay is over.
+    assert swept(account, 91)["service"] == 1
+    await_that("a second replica is ready", lambda: served.ready() == [1, 2], every=0.5)
+
+    outcomes = account.interrupt_spot(served.machine(1))
+    assert [json.loads(outcome.payload)["outcome"] for outcome in outcomes] == ["NOTICED"]
+    await_that("a third one takes its place", lambda: served.ready() == [2, 3], every=0.5)
+    lost, new = served.replica(1), served.replica(3)
+    assert (lost["status"], new["place"] != lost["place"]) == ("PREEMPTED", True)
+    for endpoint in served.endpoints(2):
+        assert httpx.get(f"{endpoint}/generate?tokens=4").json()["version"] == "1"
+
+    streams.close()
+    account.pass_time(5)
+    await_that("its end is known", served.knows(0, "down to 1 once"), every=0.5)
+    account.pass_time(91)
+    await_that("one replica is left", lambda: len(served.ready()) == 1, every=0.5)
+    assert served.targets() == [1, 2, 1]
+
+    person.stix("serve", "down", "-y", "chat")
+    await_that("no machine is left", lambda: instances(account) == [], every=0.5)
+    assert "No services" in person.stix("serve", "status").stdout
+
+
 def test_roles_allow_all_that_was_asked_of_aws(account: Account, person: EmbeddedHome) -> None:
     assert account.permissions.refused == []
     runs = account.client("stepfunctions")
@@ -239,6 +292,10 @@ def test_nothing_is_left_when_every_cluster_is_down(account: Account, person: Em
     )
     assert instances(account) == []
     assert account.client("ec2").describe_launch_templates()["LaunchTemplates"] == []
+    # That of the deployment's own network costs nothing; those that opened ports are gone.
+    ours = [{"Name": "tag-key", "Values": ["stix-deployment"]}]
+    groups = account.client("ec2").describe_security_groups(Filters=ours)["SecurityGroups"]
+    assert [one["GroupName"] for one in groups] == [f"stix-{account.outputs['Deployment']}"]
     assert not any(host.on for host in account.machines.values())
     assert [item.key for item in live_items(store)] == []
     for name in machines:
@@ -255,8 +312,7 @@ def test_invariants_hold_when_everything_goes_wrong(
     drawn = SAMPLE_SEED if operations == SAMPLE else random.SystemRandom().randrange(10**6)
     seed = int(os.environ.get("STIX_TEST_SEED") or drawn)
     print(f"\nSTIX_TEST_SEED={seed}")
-    token = json.loads((person.folder / "endpoint.json").read_text())["token"]
-    people = People(account, token, random.Random(seed), out)
+    people = People(account, login_of(person), random.Random(seed), out)
     machine_time = account.on_change = MachineTime(account.computers.now)
     account.functions.chaos = chaos = Chaos(seed)
     for _ in range(operations):

@@ -70,7 +70,8 @@ class _Fleet:
 class AwsServer:
     """``url`` answers EC2, SSM and STS for every region; ``room`` is how many machines more it has, None for
     any number. With ``hosts``, a folder, machines boot for real, with ``environ`` in their environment, by
-    the ``shell`` that each machine's folder is given."""
+    the ``shell`` that each machine's folder is given. ``address`` of a machine's id is where the others reach
+    it, and people: by its private and its public address; without it all have 127.0.0.1, as they know."""
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class AwsServer:
         hosts: Path | None = None,
         environ: Mapping[str, str] | None = None,
         shell: Callable[[Path], Sequence[str]] = lambda folder: ("/bin/sh",),
+        address: Callable[[str], str] | None = None,
     ) -> None:
         self.faults = Faults()
         self.room: int | None = None
@@ -90,7 +92,7 @@ class AwsServer:
         self.on_change: Callable[[str, bool], None] = lambda machine_id, runs: None
         """Told of every machine that begins to run, or ends."""
         self.vcpu_quotas = dict(VCPU_QUOTAS)
-        self._hosts, self._environ, self._shell = hosts, environ, shell
+        self._hosts, self._environ, self._shell, self._address = hosts, environ, shell, address
         self._fleets: dict[str, _Fleet] = {}
         self._changing: dict[str, tuple[str, str]] = {}
         self._clients: dict[tuple[Any, ...], Any] = {}
@@ -321,6 +323,9 @@ class AwsServer:
         for machine_id in ids:
             self._changing[machine_id] = ("pending", "running")
             self.on_change(machine_id, True)
+            if self._address is not None:
+                (card,) = self._instance(machine_id, region).nics.values()
+                card.private_ip_address = card.public_ip = self._address(machine_id)
             if self._hosts is not None:
                 host = Host(
                     self._hosts / machine_id,
@@ -427,9 +432,8 @@ class AwsServer:
         if environ.get("HTTP_X_AWS_EC2_METADATA_TOKEN") != f"token-{machine_id}":
             start("401 Unauthorized", [])
             return [b""]
-        text = {"latest/meta-data/instance-id": machine_id, "latest/meta-data/local-ipv4": "127.0.0.1"}.get(
-            path
-        )
+        address = self._address(machine_id) if self._address is not None else "127.0.0.1"
+        text = {"latest/meta-data/instance-id": machine_id, "latest/meta-data/local-ipv4": address}.get(path)
         if path == "latest/meta-data/spot/instance-action" and machine_id in self.notices:
             moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.notices[machine_id]))
             text = json.dumps({"action": "terminate", "time": moment})
