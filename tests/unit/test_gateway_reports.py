@@ -14,6 +14,7 @@ from stix.application.service_situation import metrics_of, read_figures, verdict
 from stix.model.errors import InvalidInputError
 from stix.model.service_state import Service
 from tests.unit.services import replica, service, version
+from tests.unit.serving_plane import ServingPlane
 from tests.unit.world import WORKSPACE, ControlPlane
 
 SCALED = {"min_replicas": 1, "max_replicas": 4, "target_qps_per_replica": 2}
@@ -39,13 +40,17 @@ def silence(plane: ControlPlane, gateway: str = "gw-1") -> list[str]:
     return take_gateway_status(plane.world, WORKSPACE, gateway, {"services": {}})
 
 
+def service_of(plane: ControlPlane) -> Service:
+    return load(Service, plane.store.get(service_key(WORKSPACE, "chat")))  # type: ignore[arg-type]
+
+
 def test_a_state_that_changed_begins_one_step_and_the_same_again_none(plane: ControlPlane) -> None:
     keep(plane)
     assert tell(plane) == ["chat"]
     assert tell(plane) == []
     assert plane.workflows.machines() == ["service"]
     assert tell(plane, replicas={"1": {"state": "not_ready", "reason": "refused"}}) == ["chat"]
-    kept = load(Service, plane.store.get(service_key(WORKSPACE, "chat")))  # type: ignore[arg-type]
+    kept = service_of(plane)
     assert (kept.nudges, kept.due_at) == (2, plane.clock.now() + 60)
 
 
@@ -134,3 +139,17 @@ def test_what_is_no_status_is_refused_when_taken(
     keep(plane)
     with pytest.raises(InvalidInputError, match=field):
         take_gateway_status(plane.world, WORKSPACE, "gw-1", status)
+
+
+def test_the_same_load_is_acted_on_when_its_gateway_is_heard_again(tmp_path: Path) -> None:
+    plane = ServingPlane(tmp_path)
+    plane.up(replica_policy=SCALED | {"upscale_delay_seconds": 60})
+    plane.boot_all()
+    plane.rate = 3.5
+    plane.gateway()
+    plane.pass_time(300)
+    plane.sweep()
+    assert "old" in service_of(plane).reason
+    plane.wait(100)
+    assert plane.statuses() == {1: "READY", 2: "PENDING"}
+    plane.close()

@@ -13,6 +13,7 @@ from stix.application.records import GATEWAYS, child_records, load, put, service
 from stix.application.service_situation import in_charge, metrics_of, replica_terms, terms_of
 from stix.application.world import World
 from stix.autoscaling.decide import decide
+from stix.autoscaling.demand import STALE_SECONDS
 from stix.model.errors import InvalidInputError
 from stix.model.record import Record
 from stix.model.service_state import GatewayFigures, GatewaySeen, Replica, ReplicaFigures, Service
@@ -38,7 +39,8 @@ def take_gateway_status(
     """Take a gateway's status (docs/gateway.md, ``status.json``); the services of which a step was begun.
 
     Services that ``status`` leaves out are as this gateway said last: to send only those that changed, and
-    often an empty report, is enough. Figures of a gateway that was not heard for two minutes are not used.
+    often an empty report, is enough. Figures of a gateway that was not heard for two minutes are not used:
+    its next report is news, whatever it says.
     Raises ``InvalidInputError`` for what is no status.
     """
     now = world.clock.now()
@@ -46,15 +48,27 @@ def take_gateway_status(
     if not isinstance(entries, Mapping):
         raise InvalidInputError("services: there are none.", hint="Send the gateway's status.json.")
     told = [_figures(workspace, gateway_id, name, entry, now) for name, entry in sorted(entries.items())]
+    (seen,) = _read(world, GatewaySeen, [_seen_key(workspace, gateway_id)])
+    silent = seen is not None and now - seen.at > STALE_SECONDS
     begun: list[str] = []
     for start in range(0, len(told), _AT_ONCE):
-        begun += _take(world, workspace, gateway_id, told[start : start + _AT_ONCE], now)
-    _note_heard(world, workspace, gateway_id, now)
+        begun += _take(world, workspace, gateway_id, told[start : start + _AT_ONCE], now, silent=silent)
+    if seen is None or now - seen.at >= _HEARD_EVERY:
+        heard = GatewaySeen(
+            workspace=workspace, gateway_id=gateway_id, at=now, expires_at=now + _KEEP_SECONDS
+        )
+        world.store.put(put(heard, unconditional=True).item, unconditional=True)
     return begun
 
 
 def _take(
-    world: World, workspace: str, gateway_id: str, told: Sequence[GatewayFigures], now: float
+    world: World,
+    workspace: str,
+    gateway_id: str,
+    told: Sequence[GatewayFigures],
+    now: float,
+    *,
+    silent: bool,
 ) -> list[str]:
     names = [one.service for one in told]
     services = _read(world, Service, [service_key(workspace, name) for name in names])
@@ -65,7 +79,8 @@ def _take(
         if service is None or service.ended_at is not None:
             continue
         scaled = bool(service.version_of(service.active).parsed().replica_policy.targets)
-        if not _is_news(one, earlier, scaled=scaled):
+        # Meanwhile the policy may have let go of what the same figures ask for.
+        if not _is_news(one, earlier, scaled=scaled) and not (silent and scaled):
             continue
         if _other_states(one, earlier) or (scaled and _decides(world, service, one, now)):
             write = put(one, unconditional=True)
@@ -160,9 +175,5 @@ def _decides(world: World, service: Service, told: GatewayFigures, now: float) -
     )
 
 
-def _note_heard(world: World, workspace: str, gateway_id: str, now: float) -> None:
-    item = world.store.get(Key(workspace, GatewaySeen.kind, GATEWAYS, gateway_id))
-    if item is not None and now - load(GatewaySeen, item).at < _HEARD_EVERY:
-        return
-    seen = GatewaySeen(workspace=workspace, gateway_id=gateway_id, at=now, expires_at=now + _KEEP_SECONDS)
-    world.store.put(put(seen, unconditional=True).item, unconditional=True)
+def _seen_key(workspace: str, gateway_id: str) -> Key:
+    return Key(workspace, GatewaySeen.kind, GATEWAYS, gateway_id)
