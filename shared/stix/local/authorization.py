@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stix.local.http_events import HttpRequest, authorizer_event
@@ -24,11 +25,11 @@ _REFUSED = "The token of the request is not known, has expired or was replaced."
 
 class Authorization:
     """The contexts of the tokens that were let in. Refusals are not remembered: asking again costs little
-    here, and a token may become valid at any moment."""
+    here, and a token may become valid at any moment. Safe from many threads."""
 
     def __init__(
         self,
-        invoke: Callable[[str, dict[str, Any]], Awaitable[Any]],
+        invoke: Callable[[str, dict[str, Any]], Any],
         *,
         seconds: float = CACHE_SECONDS,
         tokens: int = CACHED_TOKENS,
@@ -38,9 +39,10 @@ class Authorization:
         self._seconds = seconds
         self._tokens = tokens
         self._now = now
+        self._lock = threading.Lock()
         self._known: OrderedDict[str, tuple[float, Mapping[str, Any]]] = OrderedDict()
 
-    async def context(self, request: HttpRequest, route: str) -> Mapping[str, Any]:
+    def context(self, request: HttpRequest, route: str) -> Mapping[str, Any]:
         """What the authorizer says about the caller.
 
         Raises ``UnauthorizedError`` without a token or when the authorizer said no, ``FunctionError`` when it
@@ -50,22 +52,27 @@ class Authorization:
         credentials = request.header("authorization")
         if not credentials:
             raise UnauthorizedError(_MISSING, hint="Send `Authorization: Bearer <token>`.")
-        known = self._known.get(credentials)
+        with self._lock:
+            known = self._known.get(credentials)
         if known is not None and self._now() < known[0]:
             return known[1]
         try:
-            answer = await self._invoke("authorize", authorizer_event(request, route))
+            answer = self._invoke("authorize", authorizer_event(request, route))
         except FunctionError as exc:
             if exc.message == "Unauthorized":
                 raise UnauthorizedError(_REFUSED) from exc
             raise
-        if not isinstance(answer, dict) or answer.get("isAuthorized") is not True:
-            self._known.pop(credentials, None)
+        allowed = isinstance(answer, dict) and answer.get("isAuthorized") is True
+        context: Mapping[str, Any] = (allowed and answer.get("context")) or {}
+        with self._lock:
+            if allowed:
+                self._known[credentials] = (self._now() + self._seconds, context)
+                self._known.move_to_end(credentials)
+                self._forget()
+            else:
+                self._known.pop(credentials, None)
+        if not allowed:
             raise UnauthorizedError(_REFUSED)
-        context: Mapping[str, Any] = answer.get("context") or {}
-        self._known[credentials] = (self._now() + self._seconds, context)
-        self._known.move_to_end(credentials)
-        self._forget()
         return context
 
     def _forget(self) -> None:

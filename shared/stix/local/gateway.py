@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from stix.local.asgi import ClientGoneError, Receive, Scope, Send, read_body, read_request, send_answer
@@ -106,7 +107,7 @@ class Gateway:
         self._hosts = hosts
         self._limits = limits
         self._sockets = sockets
-        self._authorization = Authorization(self._invoke)
+        self._authorization = Authorization(functions.invoke)
         self._in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -155,17 +156,21 @@ class Gateway:
 
     async def _function_answer(self, request: HttpRequest, route: Route, receive: Receive) -> HttpAnswer:
         body = await self._body(request, receive)
+        if body:
+            request = replace(request, body=body)
+        return await self._invoke_until_answered(route, request, receive)
+
+    def _event(self, request: HttpRequest, route: Route) -> dict[str, Any]:
+        """What the function is given, once the authorizer has let the caller in."""
         authorizer: Mapping[str, Any] | None = None
         if not route.open:
             try:
-                authorizer = await self._authorization.context(request, route.key)
+                authorizer = self._authorization.context(request, route.key)
             except FunctionError as exc:
                 raise InternalError(
                     "The request could not be authorized; the server's log says why."
                 ) from exc
-        if body:
-            request = replace(request, body=body)
-        return await self._invoke_until_answered(route, http_event(request, route.key, authorizer), receive)
+        return http_event(request, route.key, authorizer)
 
     async def _body(self, request: HttpRequest, receive: Receive) -> bytes:
         limit = self._limits.body_bytes
@@ -179,15 +184,23 @@ class Gateway:
         return body
 
     async def _invoke_until_answered(
-        self, route: Route, event: dict[str, Any], receive: Receive
+        self, route: Route, request: HttpRequest, receive: Receive
     ) -> HttpAnswer:
         loop = asyncio.get_running_loop()
+        event: dict[str, Any] = {}
+
+        def invoke() -> Any:
+            """In a thread of the function; whose request is held is known when it comes again."""
+            if not event:
+                event.update(self._event(request, route))
+            return self._functions.invoke(route.function, event)
+
         gone: asyncio.Task[None] | None = None
         deadline = 0.0
         try:
             while True:
                 sequence = self._parking.sequence()
-                answer, topic, seconds = await self._invoke_route(route, event)
+                answer, topic, seconds = await self._invoke_route(route.function, invoke)
                 if not topic:
                     return answer
                 if gone is None:
@@ -211,13 +224,14 @@ class Gateway:
         finally:
             self._in_progress += 1
 
-    async def _invoke_route(self, route: Route, event: dict[str, Any]) -> tuple[HttpAnswer, str, float]:
+    async def _invoke_route(self, function: str, invoke: Callable[[], Any]) -> tuple[HttpAnswer, str, float]:
         """The answer without its parking headers, the topic to wait for, and for how long."""
         try:
             async with asyncio.timeout(self._limits.invocation_seconds):
-                return _without_parking(read_answer(await self._invoke(route.function, event)))
+                answer = await run_in_thread(partial(self._functions.submit, function), invoke)
+            return _without_parking(read_answer(answer))
         except TimeoutError as exc:
-            logger.error("the function %s did not answer in time", route.function)
+            logger.error("the function %s did not answer in time", function)
             raise TimedOutError("The server did not answer in time.", hint="Try again.") from exc
         except PayloadTooLargeError as exc:
             raise TooLargeError(f"The request is too large: {exc}.") from exc
@@ -227,14 +241,8 @@ class Gateway:
                 hint="`stix api logs` shows it; trying again may help.",
             ) from exc
         except MalformedAnswerError as exc:
-            logger.exception("the function %s gave an answer that cannot be sent", route.function)
+            logger.exception("the function %s gave an answer that cannot be sent", function)
             raise InternalError("The server failed; its log has the details.") from exc
-
-    async def _invoke(self, function: str, event: dict[str, Any]) -> Any:
-        return await run_in_thread(
-            lambda work: self._functions.submit(function, work),
-            lambda: self._functions.invoke(function, event),
-        )
 
 
 def _route(request: HttpRequest) -> Route:
