@@ -329,7 +329,8 @@ def test_invariants_hold_when_everything_goes_wrong(
     assert settling.stuck == [], settling.stuck[:3]
     assert list(people.client.clusters()) == []
     assert wrong_jobs(account, out, people.tasks) == []
-    assert wrong_times(account, machine_time) == []
+    wrong = wrong_times(account, machine_time)
+    assert wrong == [], "\n".join(wrong)
     assert instances(account) == []
     assert account.client("ec2").describe_launch_templates()["LaunchTemplates"] == []
     assert not any(host.on for host in account.machines.values())
