@@ -74,12 +74,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"any of: {', '.join(BENCHMARKS)}")
     parser.add_argument("--launches", type=int, default=growth.LAUNCHES, help="of growth (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=job_fleet.JOBS, help="of job_fleet (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=job_fleet.SECONDS, help="that job_fleet watches them (%(default)g)"
+    )
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
 
     _allow_open_files()
+    sizes = {
+        "growth": {"launches": options.launches},
+        "job_fleet": {"jobs": options.jobs, "seconds": options.seconds},
+    }
     limits = read_limits()
     figures: list[Figure] = []
     failed: list[str] = []
@@ -87,7 +95,7 @@ def main() -> int:
         record = Record(name, limits[name])
         began = time.perf_counter()
         try:
-            BENCHMARKS[name](record, **({"launches": options.launches} if name == "growth" else {}))
+            BENCHMARKS[name](record, **sizes.get(name, {}))
             record.check_complete()
         except Exception as exc:
             record.note(f"FAILED: {type(exc).__name__}: {exc}")
