@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from stix.application import sweep, want
@@ -16,6 +18,7 @@ from stix.model.errors import (
 )
 from stix.model.status import ClusterStatus, ManagedJobStatus, Wanted
 from stix.ports.compute import MachineState
+from stix.ports.state_store import VersionConflictError
 from tests.unit.managed_jobs import JobsPlane, request
 from tests.unit.world import ANN
 
@@ -45,6 +48,37 @@ def test_job_succeeds_and_its_cluster_goes_when_its_run_ends(plane):
     assert (job.status, job.tasks[0].exit_code, job.due_at) == (S.SUCCEEDED, 0, None)
     assert plane.by_id(cluster).wanted is Wanted.ABSENT
     assert plane.kept_events() == ["ManagedJobSubmitted", "JobLaunching", "JobStarted", "ManagedJobSucceeded"]
+
+
+def test_nobody_is_refused_a_number_when_several_submit_at_the_same_time(plane, monkeypatch):
+    refused, store, transact = [], plane.world.store, plane.world.store.transact
+
+    def watched(writes):
+        try:
+            return transact(writes)
+        except VersionConflictError as exc:
+            refused.append(exc)
+            raise
+
+    monkeypatch.setattr(store, "transact", watched)
+    with ThreadPoolExecutor(4) as clients:
+        answers = list(clients.map(lambda _: submit(plane.world, ANN, request(), None), range(16)))
+    assert sorted(answer["job_id"] for answer in answers) == list(range(1, 17))
+    assert not refused
+
+
+def test_next_number_is_taken_when_another_process_took_this_one(plane, monkeypatch):
+    store, transact, others = plane.world.store, plane.world.store.transact, []
+
+    def overtaken(writes):
+        if not others:
+            others.append(None)
+            others[0] = submit(plane.world, ANN, request(), None)
+        return transact(writes)
+
+    monkeypatch.setattr(store, "transact", overtaken)
+    assert submit(plane.world, ANN, request(), None)["job_id"] == 2
+    assert others[0]["job_id"] == 1
 
 
 def test_task_id_stays_when_the_job_recovers(plane):
