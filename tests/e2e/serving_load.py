@@ -83,7 +83,7 @@ class Load(threading.Thread):
     async def _all(self) -> None:
         await asyncio.gather(
             *(self._ask(worker) for worker in range(self._workers)),
-            *(self._listen() for _ in range(self._streams)),
+            *(self._listen(1 + number * self._tokens // self._streams) for number in range(self._streams)),
         )
 
     async def _ask(self, worker: int) -> None:
@@ -113,12 +113,13 @@ class Load(threading.Thread):
         if connection is not None:
             connection.close()
 
-    async def _listen(self) -> None:
+    async def _listen(self, tokens: int) -> None:
+        """``tokens``: of the first stream, so that not all of them end at once."""
         while not self._ending.is_set():
             begun = time.time()
             head, problem, version = 0.0, "", ""
             try:
-                async with self._stream() as events:
+                async with self._stream(tokens) as events:
                     head = time.time() - begun
                     self.open_streams += 1
                     try:
@@ -127,22 +128,23 @@ class Load(threading.Thread):
                             if event["n"] != expected:
                                 problem = f"event {event['n']} came in place of {expected}"
                             expected, version = expected + 1, event["version"]
-                        if expected != self._tokens:
-                            problem = f"it ended after {expected} of {self._tokens} events"
+                        if expected != tokens:
+                            problem = f"it ended after {expected} of {tokens} events"
                     finally:
                         self.open_streams -= 1
             except (OSError, EOFError, ValueError, TimeoutError) as error:
                 problem = f"{type(error).__name__}: {error}"
             self._note(begun, "SSE", head, problem, version)
+            tokens = self._tokens
             if problem:
                 await asyncio.sleep(0.2)
 
     @asynccontextmanager
-    async def _stream(self) -> AsyncIterator[AsyncIterator[dict[str, object]]]:
+    async def _stream(self, tokens: int) -> AsyncIterator[AsyncIterator[dict[str, object]]]:
         connection = await self._connect(next(self._numbers))
         try:
             async with asyncio.timeout(_PATIENCE):
-                await connection.begin_stream(self._tokens)
+                await connection.begin_stream(tokens)
             yield connection.events()
         finally:
             connection.close()
