@@ -40,6 +40,7 @@ def document(template: Mapping[str, Any], counted: Counted) -> str:
         _HEAD.format(prices=costs.PRICES_AS_OF),
         _idle(template),
         _actions(counted),
+        _services(counted),
         _fleets(template, counted),
         _counts(counted),
         _ASSUMED.format(
@@ -82,6 +83,21 @@ def _actions(counted: Counted) -> str:
         ("1,000 requests (a list, a cluster, its jobs, a job, in turn)", _micro(counted.request.cost * 1000)),
     ]
     return "## What happens, and what each costs\n\n" + _table(("what", "millionths of a USD"), rows)
+
+
+def _services(counted: Counted) -> str:
+    wake = costs.idle_node_month()["wake channel"]
+    node = counted.hour.cost * _HOURS + wake
+    gateways = 2 * node + counted.gateways.cost * _HOURS
+    rows = [
+        ("a service that nobody asks: a look each hour", f"{counted.service_look.cost * _HOURS:.3f}"),
+        ("each replica of it, an idle cluster of one node", f"{node:.3f}"),
+        (
+            "both gateways of a workspace that has any: two such clusters, and what they tell",
+            f"{gateways:.3f}",
+        ),
+    ]
+    return "## Services\n\n" + _table(("a month of", "USD"), rows) + _GATEWAYS
 
 
 def _fleets(template: Mapping[str, Any], counted: Counted) -> str:
@@ -138,6 +154,8 @@ def _counts(counted: Counted) -> str:
         ("each further node", counted.hour_more),
         ("look at a region", counted.place),
         ("end of one node", counted.down),
+        ("hour of both gateways", counted.gateways),
+        ("hourly look at a service", counted.service_look),
         ("sweep that finds nothing", counted.sweep),
         ("request", counted.request),
     ]
@@ -201,6 +219,11 @@ Prices: {prices}.
 _ALLOWANCE = """
 The allowance is no trial: it does not end. In an account whose other stacks have used it up,
 `dashboard: false` in `cdk.json` leaves the dashboard out.
+"""
+
+_GATEWAYS = """
+The gateways are machines besides, which the cloud bills: two with 2 CPUs and 2 GB. Without a service there
+are none.
 """
 
 _SKYPILOT = """

@@ -10,6 +10,7 @@ from pathlib import Path
 from infra.usage import Usage
 from stix.application.world import Limits
 from tests.costs.deployment import Deployment, counted_deployment
+from tests.costs.serving import idle_service
 
 _HALF_HOUR = 1800
 """Holds each of the periods at which nodes report and ask and sweeps look at them."""
@@ -22,7 +23,8 @@ _REQUESTS = 20
 class Counted:
     """``_more``: what each further node of the same cluster adds. ``hour``: idle, and without its ``place``,
     which is one look at all machines of a place. ``sweep``: one that finds nothing.
-    ``managed_day``: of a managed job on one node, from its submission to its cluster's end."""
+    ``managed_day``: of a managed job on one node, from its submission to its cluster's end. ``gateways``: an
+    hour of both, beside what they ask as nodes. ``service_look``: the hourly one at a service."""
 
     launch: Usage
     launch_more: Usage
@@ -35,6 +37,8 @@ class Counted:
     down_more: Usage
     sweep: Usage
     request: Usage
+    gateways: Usage
+    service_look: Usage
 
 
 def count(memory_mib: Mapping[str, int]) -> Counted:
@@ -44,6 +48,7 @@ def count(memory_mib: Mapping[str, int]) -> Counted:
     def more(name: str) -> Usage:
         return (getattr(many, name) - getattr(one, name)).times(1 / _MORE)
 
+    gateways, service_look = idle_service(memory_mib, one.sweep)
     return Counted(
         launch=one.launch,
         launch_more=more("launch"),
@@ -56,6 +61,8 @@ def count(memory_mib: Mapping[str, int]) -> Counted:
         down_more=more("down"),
         sweep=one.sweep,
         request=one.request,
+        gateways=gateways,
+        service_look=service_look,
     )
 
 
