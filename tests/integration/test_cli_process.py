@@ -158,6 +158,15 @@ def test_broken_pipe_is_quiet(environ: dict[str, str], server: ThreadingHTTPServ
         assert process.stderr.read() == b"Job 1 runs on 1 node.\n"
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Children hear Ctrl-C, also where these tests run in the background and so do not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_interrupt_detaches_and_says_how_to_come_back(
     environ: dict[str, str], server: ThreadingHTTPServer
 ) -> None:

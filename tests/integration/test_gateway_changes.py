@@ -182,10 +182,12 @@ def test_a_killed_replica_mid_request_a_get_is_sent_to_another_a_post_never(gate
     a, b = gateway.replica("a"), gateway.replica("b")
 
     def asked(method: str) -> httpx.Response:
-        with httpx.Client(base_url=gateway.url, timeout=20) as client:
+        with httpx.Client(base_url=gateway.url, timeout=40) as client:
             if keep_alive:
                 client.get("/who")
-            return client.request(method, "/slow/2", content=b"x" if method == "POST" else None)
+            # Long enough to be killed meanwhile; the other one serves the whole time again.
+            path, content = ("/slow/20", b"x") if method == "POST" else ("/slow/4", None)
+            return client.request(method, path, content=content)
 
     for method in ("POST", "GET"):
         gateway.show(a.entry())
