@@ -416,8 +416,8 @@ def test_doomed_places_are_asked_seldom_over_many_launches(tmp_path: Path, launc
     without = run_launches(tmp_path / "b", seed=seed, launches=20, at_once=10, memory=False)
     print(
         f"seed {seed}: {launches:,} launches, 50 at once, {DOOMED} of {PLACES} places, the cheapest, without"
-        f" capacity: {with_memory.doomed} doomed calls, {with_memory.doomed_after_first_hundred} after the first"
-        f" 100 launches; without memory {without.doomed // without.launches * 1000}"
+        f" capacity: {with_memory.doomed} doomed calls, {with_memory.doomed_after_first_hundred} after the"
+        f" first 100 launches; without memory {without.doomed // without.launches * 1000}"
         f" ({without.doomed} in {without.launches} launches)"
     )
     assert with_memory.launches == launches
