@@ -147,7 +147,7 @@ class AwsServer:
             instance.state_reason.code = code
             instance.state_reason.message = f"{code}: Spot instance termination"
             self._changing.pop(machine_id, None)
-            self._say_when(machine_id, region, "Service initiated")
+            self._say_when(machine_id, region, "Service initiated", self.now())
             self.on_change(machine_id, False)
 
     def announce_preemption(self, machine_id: str) -> str:
@@ -355,7 +355,7 @@ class AwsServer:
         }[action]
         region = environ["HTTP_AUTHORIZATION"].split("/")[2]
         asked = [machine_id for name, machine_id in form.items() if name.startswith("InstanceId.")]
-        changed = []
+        changed: dict[str, float] = {}
         for machine_id in asked:
             state = self._instance(machine_id, region)._state.name
             shown = self._changing.get(machine_id, (state, ""))[0]
@@ -364,8 +364,9 @@ class AwsServer:
             if action == "StartInstances" and shown not in ("stopped", "pending", "running"):
                 return error(start, "IncorrectInstanceState", f"{machine_id} is {shown}", 400)
             if shown not in through:
+                # One moment, though the clock may be moved while the machine's processes end.
+                changed[machine_id] = self.now()
                 self.on_change(machine_id, action == "StartInstances")
-                changed.append(machine_id)
             if shown != through[1]:
                 self._changing[machine_id] = through
             if machine_id in self.machines:
@@ -380,13 +381,13 @@ class AwsServer:
             for machine_id, reason in before.items():
                 self._instance(machine_id, region)._reason = reason
                 if machine_id in changed:
-                    self._say_when(machine_id, region, "User initiated")
+                    self._say_when(machine_id, region, "User initiated", changed[machine_id])
         return answer
 
-    def _say_when(self, machine_id: str, region: str, how: str) -> None:
+    def _say_when(self, machine_id: str, region: str, how: str, moment: float) -> None:
         """moto says it by this machine's clock, and anew whenever it is asked."""
-        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(self.now()))
-        self._instance(machine_id, region)._reason = f"{how} ({moment} GMT)"
+        words = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(moment))
+        self._instance(machine_id, region)._reason = f"{how} ({words} GMT)"
 
     def _describe(
         self, environ: dict[str, Any], start: Callable[..., Any], body: bytes, form: dict[str, str]
