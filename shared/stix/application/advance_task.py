@@ -85,8 +85,9 @@ def let_go(draft: Draft, index: int, reason: str, *, seconds: float, lost: bool 
     draft.change_task(index, cluster_id="", cluster_name="", cluster_job=0, settled=False)
 
 
-def end_held(draft: Draft, index: int, reason: str) -> None:
-    """Ask the agent to end the run that the task holds, with its grace, and let its cluster go."""
+def end_held(draft: Draft, index: int, reason: str, *, seconds: float | None = None) -> None:
+    """Ask the agent to end the run that the task holds, with its grace, and let its cluster go: at the latest
+    in ``seconds``, which are else what its grace and the storing of its work may take."""
     task = draft.task(index)
     if not task.cluster_id:
         return
@@ -94,7 +95,8 @@ def end_held(draft: Draft, index: int, reason: str) -> None:
     up = cluster is not None and cluster.takes_commands
     if cluster is not None and up and run is not None:
         end_run(draft, cluster, run)
-    let_go(draft, index, reason, seconds=draft.job.cancel_grace + STORE_SECONDS if up else 0.0)
+    most = draft.job.cancel_grace + STORE_SECONDS if seconds is None else seconds
+    let_go(draft, index, reason, seconds=most if up else 0.0)
 
 
 def take_late_success(draft: Draft, index: int) -> None:
@@ -318,10 +320,6 @@ def _give_up_machines(draft: Draft, index: int, reason: str) -> None:
     task: JobTask = draft.task(index)
     if not task.cluster_id:
         return
-    cluster, run = cluster_and_job(draft.world, draft.job.workspace, task.cluster_id, task.cluster_job)
-    up = cluster is not None and cluster.takes_commands
-    if cluster is not None and up and run is not None:
-        end_run(draft, cluster, run)
-    let_go(draft, index, reason, seconds=_MOVE_SECONDS if up else 0.0)
+    end_held(draft, index, reason, seconds=_MOVE_SECONDS)
     draft.change_task(index, last_place=task.place, lost=False, reason=reason)
     draft.say("JobMoving", reason, task=index, place=task.place)

@@ -129,15 +129,11 @@ def entries_since(world: World, workspace: str, since: float) -> Iterator[Ledger
             return
 
 
-def _entries(world: World, intent: Intent) -> list[LedgerEntry]:
-    """Of the intent, in the order of their starts."""
-    entries = child_records(world, LedgerEntry, intent.workspace, intent.cluster_id)
-    return sorted((one for one in entries if one.token == intent.token), key=lambda one: one.period)
-
-
 def _last(world: World, intent: Intent) -> LedgerEntry | None:
-    entries = _entries(world, intent)
-    return entries[-1] if entries else None
+    """The entry of the intent that began last."""
+    entries = child_records(world, LedgerEntry, intent.workspace, intent.cluster_id)
+    own = (one for one in entries if one.token == intent.token)
+    return max(own, key=lambda one: one.period, default=None)
 
 
 def _end(world: World, entry: LedgerEntry, machines: Iterable[Machine], reason: str, running: int) -> None:
