@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -163,6 +164,18 @@ def test_pipelined_and_malformed_requests_are_answered_when_they_come(endpoint: 
             received += piece
     assert received.count(b"HTTP/1.1 200") == 2
     assert received.count(b"HTTP/1.1 400") == 1
+
+
+def test_request_is_refused_when_its_head_does_not_end(endpoint: Endpoint) -> None:
+    parts = urlsplit(endpoint.url)
+    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), DEADLINE) as connection:
+        connection.sendall(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n")
+        with suppress(ConnectionError):  # it closes while more is on its way
+            for number in range(10_000):
+                connection.sendall(b"X-Header-%d: " % number + b"x" * 1000 + b"\r\n")
+        received = connection.recv(65536)
+    assert received.startswith(b"HTTP/1.1 400")
+    assert b"head is too large" in received
 
 
 class Parked:

@@ -143,7 +143,7 @@ def test_close_reports_hanging_work_and_drops_what_waits_when_the_time_is_over()
 
 
 def test_other_work_begins_after_requests_when_both_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stix.local.functions._GIVE_WAY_SECONDS", DEADLINE)
+    monkeypatch.setattr("stix.local.turns.PATIENCE_SECONDS", DEADLINE)
     order: list[str] = []
     begun, go_on = threading.Event(), threading.Event()
 

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from stix.local.interpreter.errors import FunctionError
+from stix.local.turns import Turns
 from stix.local.workers import WorkerPool
 from stix.model.errors import StixError
 
@@ -35,8 +36,6 @@ logger = logging.getLogger(__name__)
 
 _REQUESTS = frozenset({"api", "agent", "authorize"})
 """Functions that somebody waits for."""
-_GIVE_WAY_SECONDS = 0.1
-"""How long other work waits at most for them before it begins."""
 
 PAYLOAD_LIMIT = 6 * 1024 * 1024
 """Bytes of a synchronous invocation's payload, and of its answer, in AWS Lambda."""
@@ -108,6 +107,7 @@ class Functions:
         self._handlers = dict(handlers)
         self._sizes = {name: sizes.get(name, FunctionSize()) for name in self._handlers}
         self._pools = {name: WorkerPool(name, size.threads) for name, size in self._sizes.items()}
+        self._turns = Turns()
 
     def invoke(self, name: str, payload: Mapping[str, Any]) -> Any:
         """The handler's answer. Raises ``FunctionError`` with the name of the exception's class when the
@@ -140,16 +140,8 @@ class Functions:
     def submit(self, name: str, work: Callable[[], None], order: float = 0.0) -> None:
         """Run ``work`` on a thread of the function ``name``, before what waits there with a greater ``order``
         and after what was queued before with the same."""
-        self._pools[name].submit(work if name in _REQUESTS else lambda: self._after_requests(work), order)
-
-    def _after_requests(self, work: Callable[[], None]) -> None:
-        """One interpreter lock serves all threads: without this a burst of launches would keep the people
-        waiting who submit it."""
-        end = time.monotonic() + _GIVE_WAY_SECONDS
-        for pool in [self._pools[name] for name in _REQUESTS if name in self._pools]:
-            if not pool.await_idle(end - time.monotonic()):
-                break
-        work()
+        turn = self._turns.request(work) if name in _REQUESTS else lambda: self._turns.run(work)
+        self._pools[name].submit(turn, order)
 
     def close(self, seconds: float) -> bool:
         """Begin nothing new and wait for the invocations in progress; False when some outlast ``seconds``."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from stix.local.asgi import Receive, Scope, Send
@@ -17,6 +17,9 @@ from stix.local.listening import BACKLOG
 from stix.local.sockets import MESSAGE_BYTES
 
 __all__ = ["HttpServer"]
+
+HEAD_BYTES = 65_536
+"""Of a request, before its body; the parser itself knows no bound."""
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the pauses of polling clients, so that they keep their connections."""
@@ -36,7 +39,7 @@ class HttpServer:
         self._state = ServerState()
         self._config = Config(
             application,
-            http=H11Protocol,
+            http=_Connection,
             ws=_websocket,  # type: ignore[arg-type]  # called as a class, imported for the first WebSocket
             ws_max_size=MESSAGE_BYTES,
             ws_per_message_deflate=False,
@@ -73,7 +76,42 @@ class HttpServer:
                 connection.transport.close()
 
     def _protocol(self) -> asyncio.Protocol:
-        return H11Protocol(config=self._config, server_state=self._state, app_state={})
+        return _Connection(config=self._config, server_state=self._state, app_state={})
+
+
+class _Connection(HttpToolsProtocol):
+    """Refuses a request whose head does not end, and what is none after it has answered what came before."""
+
+    _head_bytes = 0
+    _in_head = True
+    _refusal = ""
+
+    def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The request's head is too large.")
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        self._head_bytes = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        before = self.cycle
+        if before is None or before.response_complete or before.more_body:
+            super().send_400_response(msg)
+        else:
+            self._refusal = msg
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._refusal and self.cycle.response_complete and not self.transport.is_closing():
+            super().send_400_response(self._refusal)
 
 
 def _websocket(**arguments: Any) -> asyncio.Protocol:

@@ -31,7 +31,6 @@ class WorkerPool:
         self._name = name
         self._size = size
         self._lock = threading.Lock()
-        self._idle = threading.Condition(self._lock)
         self._work: queue.PriorityQueue[tuple[float, int, Callable[[], None] | None]] = queue.PriorityQueue()
         self._arrivals = itertools.count()
         self._threads: list[threading.Thread] = []
@@ -52,13 +51,6 @@ class WorkerPool:
                 self._threads.append(thread)
                 thread.start()
         self._work.put((order, next(self._arrivals), work))
-
-    def await_idle(self, seconds: float) -> bool:
-        """Wait until nothing runs or waits; False when something still does after ``seconds``."""
-        if not self._unfinished:  # most often, and then without the lock
-            return True
-        with self._idle:
-            return self._idle.wait_for(lambda: not self._unfinished, seconds)
 
     def stop(self) -> None:
         """Take no more work; what was queued and not begun is dropped."""
@@ -92,8 +84,6 @@ class WorkerPool:
                 del work  # it may hold a large payload; an idle thread must not
                 with self._lock:
                     self._unfinished -= 1
-                    if not self._unfinished:
-                        self._idle.notify_all()
 
 
 async def run_in_thread(submit: Callable[[Callable[[], None]], None], work: Callable[[], T]) -> T:

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 # What the embedded server imports beyond the base installation.
-_LOCAL_EXTRA = ("uvicorn", "aws_lambda_powertools")
+_LOCAL_EXTRA = ("uvicorn", "httptools", "aws_lambda_powertools")
 Source = Literal["given", "environment", "login", "embedded"]
 
 
