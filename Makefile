@@ -75,13 +75,14 @@ e2e-kubernetes: $(VENV)/.dev
 	$(BIN)/python -m pytest -m kubernetes -rs tests/e2e/test_kubernetes_real.py tests/contract/test_compute.py \
 	  tests/contract/test_compute_kubernetes_real.py tests/contract/test_compute_kubernetes_refusals.py
 
-# A second opinion on the stack; LocalStack's packages would not go along with ours.
+# A second opinion on the stack; LocalStack's packages would not go along with ours. With STIX_LOCALSTACK_IMAGE
+# (localstack/localstack:4.9.2) that image is run on this machine's Docker engine instead.
 $(VENV)-localstack/.made: tests/localstack/constraints.txt
 	$(PYTHON) -m venv $(VENV)-localstack
 	$(VENV)-localstack/bin/python -m pip --quiet --disable-pip-version-check install -r tests/localstack/constraints.txt
 	@touch $@
 
-e2e-full: $(VENV)/.dev $(VENV)-localstack/.made
+e2e-full: $(VENV)/.dev $(if $(STIX_LOCALSTACK_IMAGE),,$(VENV)-localstack/.made)
 	STIX_LOCALSTACK=$(VENV)-localstack CDK_VALIDATION=false $(BIN)/python -m pytest -m localstack -rs -s \
 	  tests/e2e/test_deployed_localstack.py
 

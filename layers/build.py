@@ -32,12 +32,18 @@ BUILD = ROOT / ".build" / "layers"
 PACKAGE_LAYER = "core"
 """Its layer carries ``stix`` too; the others hold a cloud's SDK, for that cloud's function alone."""
 LAYERS = (PACKAGE_LAYER, "azure", "gcp", "kubernetes")
-TARGETS = {
+
+
+def _of_lambda(machine: str) -> tuple[str, ...]:
     # Both tags: some projects publish only the one, some only the other.
-    "arm64": (
-        *("--platform", "manylinux2014_aarch64", "--platform", "manylinux_2_28_aarch64"),
-        *("--implementation", "cp", "--python-version", runtime(), "--only-binary=:all:"),
-    ),
+    platforms = ("--platform", f"manylinux2014_{machine}", "--platform", f"manylinux_2_28_{machine}")
+    return (*platforms, "--implementation", "cp", "--python-version", runtime(), "--only-binary=:all:")
+
+
+TARGETS = {
+    "arm64": _of_lambda("aarch64"),
+    # Nothing is deployed for it; emulators run it.
+    "x86_64": _of_lambda("x86_64"),
     # This machine's own, to run the functions as real Lambda processes in tests.
     "host": ("--only-binary=:all:",),
 }

@@ -1,7 +1,8 @@
 """The synthesized stack on LocalStack's free services, in host mode: a second opinion beside moto's.
 
-`make e2e-full` builds LocalStack's own environment and runs this. What its free services lack is left out of
-the template by name; requests reach the functions as API Gateway would send them; the test plays the agents.
+`make e2e-full` builds LocalStack's own environment and runs this; with STIX_LOCALSTACK_IMAGE it runs that
+image on this machine's Docker engine instead. What its free services lack is left out of the template by
+name; requests reach the functions as API Gateway would send them; the test plays the agents.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from typing import Any
 
 import pytest
 
-from layers.build import download
 from stix.adapters.s3 import S3ObjectStore
 from stix.catalog.index_compile import compile_index
 from stix.catalog.publish import publish_index
@@ -29,7 +29,7 @@ from stix.local.http_events import HttpRequest, http_event
 from tests.deployed.stack import _publish, stack_name
 from tests.deployed.synthesis import synthesize
 from tests.e2e.embedded import await_that
-from tests.localstack.server import ACCOUNT, REGION, LocalStack
+from tests.localstack.server import ACCOUNT, REGION, Container, HostMode, LocalStack
 from tests.localstack.template import LACKING, without_lacking
 
 pytestmark = [pytest.mark.localstack, pytest.mark.xdist_group("e2e-localstack")]
@@ -55,7 +55,7 @@ class Stack:
         formation = local.client("cloudformation")
         formation.create_stack(
             StackName=self.name,
-            TemplateURL=f"{local.url}/{ASSETS}/template.json",
+            TemplateURL=f"{local.inner_url}/{ASSETS}/template.json",
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )
 
@@ -103,14 +103,16 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    environment = os.environ.get("STIX_LOCALSTACK")
-    if not environment:
+    environment, image = os.environ.get("STIX_LOCALSTACK"), os.environ.get("STIX_LOCALSTACK_IMAGE")
+    if not environment and not image:
         pytest.skip("STIX_LOCALSTACK names no environment with LocalStack: `make e2e-full` builds one")
     folder = tmp_path_factory.mktemp("localstack")
-    local = LocalStack(folder, Path(environment).absolute(), wheels=download("core", "host"))
+    local = Container(folder, image) if image else HostMode(folder, Path(str(environment)).absolute())
     try:
         local.wait_ready()
-        made = Stack(local, synthesize(folder / "assembly"))
+        assembly = synthesize(folder / "assembly")
+        local.adapt(assembly)
+        made = Stack(local, assembly)
         _publish_prices(made, folder / "prices")
         yield made
     finally:
