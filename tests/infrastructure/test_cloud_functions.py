@@ -12,6 +12,9 @@ from layers.build import LAYERS, download
 from stix.clouds.registry import PROVIDERS
 from tests.infrastructure.conftest import short, synthesize
 
+# One process: another one would synthesize it again.
+pytestmark = pytest.mark.xdist_group("template-of-clouds")
+
 CLOUDS: dict[str, dict[str, Any]] = {cloud: {} for cloud in PROVIDERS} | {
     "azure": {"subscription_id": "00000000-0000-0000-0000-000000000000", "public_addresses": False},
     "gcp": {"project": "my-project"},
