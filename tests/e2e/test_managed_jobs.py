@@ -135,6 +135,72 @@ def test_two_jobs_end_well_when_the_machine_of_one_is_taken(
     assert not list((cloud.folder / "objects" / "checkpoints").rglob("*.json"))
 
 
+# Each rank keeps what it has counted; it counts until its gang has lost a machine, and two steps more.
+GANG = """
+cd $STIX_CHECKPOINT_DIR
+trap 'exit 0' TERM
+step=$(cat step 2>/dev/null || echo 0)
+echo "rank $SKYPILOT_NODE_RANK from $step as $SKYPILOT_TASK_ID beside $(echo $SKYPILOT_NODE_IPS | wc -w)"
+end=$((step + 2))
+while [ $STIX_MANAGED_JOB_RECOVERIES = 0 ] || [ $step -lt $end ]; do
+  step=$((step + 1))
+  echo $step > step.new && mv step.new step
+  echo "step $step"
+  sleep 1 & wait $!
+done
+"""
+
+
+def test_one_machine_of_a_gang_is_replaced_when_it_is_taken(
+    cloud: EmbeddedHome,  # noqa: F811
+    ec2: AwsServer,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    recovery = {"replace": "failed", "checkpoint_interval": "2s"}
+    resources = {"infra": "aws", "cpus": 2, "use_spot": True, "job_recovery": recovery}
+    file = tmp_path / "gang.yaml"
+    file.write_text(json.dumps({"name": "gang", "num_nodes": 2, "resources": resources, "run": GANG}))
+    cloud.stix("jobs", "launch", "-y", "-d", str(file))
+
+    def nodes() -> list[Any]:
+        with cloud.client() as client:
+            [one] = client.clusters(verbose=True)
+            return list(one["nodes"] or [])
+
+    def counts() -> bool:
+        kept = [int(path.read_text() or 0) for path in (tmp_path / "hosts").rglob("step")]
+        return len(kept) == 2 and min(kept) >= 2
+
+    await_that("both ranks count", counts)
+    before = [node["machine_id"] for node in nodes()]
+    ec2.announce_preemption(before[1])
+
+    def replaced() -> bool:
+        return nodes()[1]["machine_id"] not in ("", before[1])
+
+    await_that("rank 1 has another machine", replaced)
+    assert nodes()[0]["machine_id"] == before[0]
+    assert "SUCCEEDED after 1 recovery" in cloud.stix("jobs", "wait", "1").stderr
+
+    shown = cloud.stix("jobs", "logs", "1", "--no-follow").stdout.splitlines()
+    starts = [line.partition("rank ")[2].split() for line in shown if " from " in line]
+    assert sorted(line[0] for line in starts) == ["0", "0", "1", "1"]
+    assert len({line[4] for line in starts}) == 1, "the task's id stays"
+    assert {line[6] for line in starts} == {"2"}
+    assert all(int(line[2]) >= 2 for line in starts[2:]), "both go on where they were"
+    events = json.loads(cloud.stix("jobs", "events", "1", "-o", "json").stdout)["events"]
+    told = [event["reason"] for event in events if event["name"] in ("JobRecovering", "JobRecovered")]
+    place = events[-2]["place"]
+    assert told[0] == f"rank 1 is replaced in {place}: 1 of its 2 machines stays"
+    assert told[1].startswith(f"replaced rank 1 in {place}; ")
+    assert "rank 1 is replaced" in cloud.stix("explain", "1").stdout
+    assert len(ec2.machines) == 3
+    await_that("every machine ends", lambda: not any(host.on for host in ec2.machines.values()), every=0.5)
+    entries = json.loads(cloud.stix("cost-report", "-o", "json").stdout)["lines"]
+    assert entries
+    assert all(line["ended_at"] is not None for line in entries)
+
+
 def test_pipeline_fails_with_the_code_of_its_task_and_leaves_nothing(
     home: EmbeddedHome, tmp_path: Path
 ) -> None:

@@ -249,3 +249,27 @@ def test_job_runs_in_the_given_cgroup_files_when_it_is_confined(tmp_path):
         job = plane.submit("echo $PPID")
         plane.wait_for(job)
         assert plane.log(job)[1] == procs.read_bytes()
+
+
+def test_newer_run_of_a_managed_task_begins_only_when_the_older_one_has_ended(tmp_path):
+    """As where the head that could have ended it was lost with its machine."""
+    managed = {
+        "job": 3,
+        "name": "train",
+        "task": 0,
+        "task_ids": ["one"],
+        "recoveries": 0,
+        "grace_seconds": 20,
+    }
+    order = tmp_path / "order"
+    with cluster(tmp_path) as (plane, _):
+        plane._on_checkpoints = lambda rank, body: {}
+        trap = f"trap 'sleep 0.5; echo old ends >> {order}; exit 0' TERM"
+        old = plane.submit(
+            f"{trap}; echo old runs >> {order}; sleep 300 & wait $!", managed={**managed, "run": 4}
+        )
+        eventually(order.exists, "the old run is on its way")
+        new = plane.submit(f"echo new runs >> {order}", managed={**managed, "run": 5})
+        assert plane.wait_for(new)["status"] == "SUCCEEDED"
+        assert order.read_text().splitlines() == ["old runs", "old ends", "new runs"]
+        assert "a newer run of the task begins" in plane.notes(old)

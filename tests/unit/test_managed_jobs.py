@@ -353,7 +353,6 @@ def test_equal_requests_make_one_job_when_they_have_one_key(plane):
     ("task", "header", "error", "words"),
     [
         ({"run": None}, None, TaskError, "run"),
-        ({"resources": {"job_recovery": {"replace": "failed"}}}, None, TaskError, "job_recovery.replace"),
         ({"resources": {"job_recovery": {"replace": "some"}}}, None, TaskError, "job_recovery.replace"),
         ({"max_cost": 0.05}, None, InvalidInputError, "max_cost: 0.05 USD pays for less than 5 minutes"),
         ({}, {"name": "p", "max_cost": 0.05}, InvalidInputError, "Write 0.083 or more"),

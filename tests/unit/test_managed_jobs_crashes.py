@@ -15,6 +15,7 @@ from stix.application.job_draft import get_job
 from stix.application.records import child_records, cluster_key, managed_job_key
 from stix.application.submit_managed_job import cancel_jobs, submit
 from stix.application.tokens import NodePrincipal
+from stix.model.cluster import Node
 from stix.model.errors import StixError
 from stix.model.managed_job import JobEvent, JobRun, ManagedJob
 from stix.model.status import ManagedJobStatus, Wanted
@@ -72,7 +73,7 @@ class Plane(MortalControlPlane):
                 continue
             agents.report(self.world, who, {"idle_since": None, "jobs": [{"id": job_id, **state}]})
             if state["status"] != "RUNNING":
-                end = {"job": job_id, "rank": 0, "chunks": 0, "bytes": {}, "sha256": {}}
+                end = {"job": job_id, "rank": who.rank, "chunks": 0, "bytes": {}, "sha256": {}}
                 logs.ship(self.world, who, {"finished": [end]})
                 continue
             number = self.begun[cluster_id, job_id]
@@ -187,6 +188,32 @@ def run_a_group(plane: Plane) -> None:
     assert plane.job().tasks[0].recoveries == 0
 
 
+def nodes(plane: Plane, who: NodePrincipal) -> list[Node]:
+    return child_records(plane.reading, Node, WORKSPACE, who.cluster_id)
+
+
+def replace_lost_ranks(plane: Plane) -> None:
+    """Of two machines one is gone without a word, and gets another; then the head gets a notice, and there is
+    no room for another: both move."""
+    plane.outcomes = [{"status": "RUNNING"}] * 2
+
+    def fate(plane: Plane, machine: str, who: NodePrincipal) -> None:
+        if machine == "m-1" and plane.states:
+            plane.compute.become(machine, MachineState.TERMINATED, "reclaimed")
+            raise StixError("the machine is gone")
+        is_head = machine in {node.machine_id for node in nodes(plane, who)}
+        if machine == "m-0" and is_head and len(plane.begun) == 2:
+            plane.compute.full = {"a"}
+            notice = {"kind": "preemption", "at": plane.clock.now() + 60}
+            agents.take_notice(plane.world, WORKSPACE, who.cluster_id, 0, notice)
+
+    plane.fate = fate
+    plane.submit({"num_nodes": 2, "resources": {"use_spot": True, "job_recovery": {"replace": "failed"}}})
+    job = plane.until_ended()
+    assert (job.status, job.tasks[0].recoveries) == (ManagedJobStatus.SUCCEEDED, 2)
+    assert (job.tasks[0].launches, [one.count for one in plane.compute.requests]) == (2, [2, 1, 2])
+
+
 SCENARIOS = (
     succeed,
     be_preempted_with_notice,
@@ -196,6 +223,7 @@ SCENARIOS = (
     run_a_pipeline,
     run_a_group,
     find_no_place_at_first,
+    replace_lost_ranks,
 )
 
 

@@ -393,6 +393,7 @@ def test_launch_is_tried_again_when_no_place_had_room(plane):
         ({"resources": {"cpus": 9}}, ConflictError, "resources.cpus: 9 was asked, pool 'warm' has 4"),
         ({"resources": {"infra": "aws"}}, ConflictError, "resources.infra: aws was asked"),
         ({"deadline": "2h", "estimated_duration": "1h"}, InvalidInputError, "deadline: a job in a pool"),
+        ({"resources": {"job_recovery": {"replace": "failed"}}}, TaskError, '"failed" is not supported by'),
     ],
 )
 def test_job_is_refused_when_no_worker_can_have_what_it_asks(plane, task, error, words):
@@ -410,6 +411,8 @@ def test_refusals_name_the_field_and_the_fix(plane):
         apply_pool(plane.world, ANN, "warm", PoolApplyRequest(), None)
     with pytest.raises(TaskError, match="max_workers"):
         plane.apply({"min_workers": 3, "max_workers": 1})
+    with pytest.raises(TaskError, match=r"job_recovery\.replace: .*`jobs pool apply`"):
+        plane.apply({"workers": 1}, task={"resources": {"job_recovery": {"replace": "failed"}}})
     with pytest.raises(NoOfferError):
         plane.apply({"workers": 1}, task={"resources": {"accelerators": "H100:8"}})
     with pytest.raises(InvalidInputError, match="501 workers"):

@@ -72,6 +72,7 @@ def test_up_twice_is_refused_and_with_one_key_answers_the_same(plane: ServingPla
         ({"run": None}, "needs something to run"),
         ({"deadline": "3h"}, "a service has none"),
         ({"resources": {"ports": 80, "autostop": 5}}, "never idle"),
+        ({"resources": {"ports": 80, "job_recovery": {"replace": "failed"}}}, "replaced whole"),
         ({"volumes": {"/x": "y"}}, "not supported by `serve up` yet"),
     ],
 )

@@ -77,6 +77,12 @@ class Runner:
     def ended(self) -> bool:
         return bool(self._state["state"] == statuses.ENDED)
 
+    def is_earlier_run(self, of: Runner) -> bool:
+        """Whether both are runs of one task of a managed job, and this one is the older."""
+        mine, other = self._managed, of._managed
+        same = bool(mine) and all(mine.get(name) == other.get(name) for name in ("job", "task"))
+        return same and int(mine["run"]) < int(other["run"])
+
     @property
     def _runs(self) -> bool:
         return bool(self._state["state"] == statuses.RUNNING)

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, List, Optional
 
 from . import statuses
 from .files import Json, read_json, write_json
@@ -141,10 +141,22 @@ class Worker:
         write_json(os.path.join(folder, "assignment.json"), assignment)
         runner = Runner(folder, assignment, self._around, self._on_state)
         with self._lock:
+            older = [one for one in self._runners.values() if one.is_earlier_run(runner) and not one.ended]
             self._runners[job] = runner
         self._refresh_idle()
-        runner.begin()
+        if older:
+            threading.Thread(target=self._begin_after, args=(runner, older), daemon=True).start()
+        else:
+            runner.begin()
         return runner
+
+    def _begin_after(self, runner: Runner, older: List[Runner]) -> None:
+        """Of a managed job's task one run is left that nobody could end: its head was lost. It ends first."""
+        for one in older:
+            one.cancel("a newer run of the task begins")
+        while not all(one.ended for one in older):
+            time.sleep(self._around.config.tunables.probe_retry)
+        runner.begin()
 
     def _forget(self, runner: Runner) -> None:
         _touch(os.path.join(runner.folder, "forgotten"))

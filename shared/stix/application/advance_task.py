@@ -13,6 +13,7 @@ from stix.application.job_offers import candidates, launch_order, observations, 
 from stix.application.job_plan import with_history
 from stix.application.observe_run import Finding, Seen, cluster_and_job, observe
 from stix.application.pool_seats import take_seat
+from stix.application.replace_ranks import Standing, judge, replace, standing
 from stix.application.run_task import STARTING_SECONDS, launch_run, read_request, repeat_run
 from stix.application.spot_history import remember_end
 from stix.application.submit import read_task
@@ -23,6 +24,7 @@ from stix.model.job import Job
 from stix.model.managed_job import JobTask, Leaving
 from stix.model.status import ClusterStatus, ManagedJobStatus, Wanted
 from stix.recovery.decide import decide
+from stix.recovery.replacement import Replacement, ranks_text
 from stix.recovery.situation import Candidate, Decision, Verb
 
 __all__ = ["advance_task", "end_held", "take_late_success"]
@@ -47,10 +49,17 @@ def advance_task(draft: Draft, index: int) -> bool:
     if task.began_at is None:
         draft.change_task(index, began_at=draft.now)
     if task.cluster_id and task.cluster_job:
-        _take_in(draft, index, observe(draft.world, draft.job.workspace, task))
+        seen = observe(draft.world, draft.job.workspace, task)
+        if not task.replace_by or seen.finding is Finding.SUCCEEDED:
+            _take_in(draft, index, seen)
     task = draft.task(index)
     if task.status.terminal:
         return False
+    if task.replace_by:
+        begun = replace(draft, index)
+        if not isinstance(begun, str):
+            return begun
+        _move_whole(draft, index, begun)
     if draft.now < task.not_before:
         draft.look_at(task.not_before)
         return False
@@ -82,7 +91,9 @@ def let_go(draft: Draft, index: int, reason: str, *, seconds: float, lost: bool 
     )
     draft.change(leaving=(*draft.job.leaving, leaving))
     draft.look_at(leaving.until)
-    draft.change_task(index, cluster_id="", cluster_name="", cluster_job=0, settled=False)
+    draft.change_task(
+        index, cluster_id="", cluster_name="", cluster_job=0, settled=False, replacing=(), replace_by=0.0
+    )
 
 
 def end_held(draft: Draft, index: int, reason: str, *, seconds: float | None = None) -> None:
@@ -133,6 +144,8 @@ def _take_in(draft: Draft, index: int, seen: Seen) -> None:
             _failed(draft, index, seen)
         case Finding.LOST:
             _lost(draft, index, seen)
+        case Finding.REFUSED | Finding.HOPELESS if task.replacing:
+            _move_whole(draft, index, seen.reason)
         case Finding.REFUSED:
             pause = refusal_pause(task)
             let_go(draft, index, seen.reason, seconds=0.0)
@@ -163,13 +176,15 @@ def _runs(draft: Draft, index: int, seen: Seen) -> None:
         place=seen.place,
         spot=seen.spot,
         settled=True,
+        replacing=(),
         lost=False,
         refusals=0,
         started_at=_started_at(task, seen) or draft.now,
     )
     market = "spot" if seen.spot else "on-demand"
     name = "JobStarted" if task.started_at is None else "JobRecovered"
-    draft.say(name, f"it runs on {market} machines", task=index, place=seen.place)
+    replaced = f"replaced {ranks_text(task.replacing)} in {seen.place}; " if task.replacing else ""
+    draft.say(name, f"{replaced}it runs on {market} machines", task=index, place=seen.place)
 
 
 def _failed(draft: Draft, index: int, seen: Seen) -> None:
@@ -192,6 +207,7 @@ def _failed(draft: Draft, index: int, seen: Seen) -> None:
         reason=f"{words}; it is run again",
         cluster_job=0,
         settled=False,
+        replacing=(),
         restarts=task.restarts + 1,
         errors=task.errors + counts,
         not_before=draft.now + pause,
@@ -201,13 +217,18 @@ def _failed(draft: Draft, index: int, seen: Seen) -> None:
 
 
 def _lost(draft: Draft, index: int, seen: Seen) -> None:
-    """Its machines are gone, or go soon: the job moves on at once."""
+    """Its machines are gone, or go soon: the job moves on at once, or has those replaced that are lost."""
     task = draft.task(index)
+    gang = None if task.replacing else standing(draft, index)
+    verdict = None if gang is None else judge(draft, index, gang)
+    if task.replacing:
+        verdict = Replacement(f"a machine was lost while {ranks_text(task.replacing)} had to be replaced")
     place = seen.place or task.place
     lost_at = {**task.lost_at, place: draft.now}
     newest = dict(sorted(lost_at.items(), key=lambda entry: -entry[1])[:_PLACES_KEPT])
     grace = 0.0 if seen.goes_at is None else max(seen.goes_at - draft.now, 1.0)
-    let_go(draft, index, seen.reason, seconds=grace, lost=True)
+    if verdict is None or not verdict.ranks:
+        let_go(draft, index, seen.reason, seconds=grace, lost=True)
     draft.change_task(
         index,
         status=ManagedJobStatus.RECOVERING,
@@ -219,6 +240,40 @@ def _lost(draft: Draft, index: int, seen: Seen) -> None:
         troubles=0,
     )
     draft.say("JobPreempted", seen.reason, task=index, place=place)
+    if gang is not None and verdict is not None and verdict.ranks:
+        _end_for_replacement(draft, index, verdict, gang, within=grace)
+    elif verdict is not None:
+        draft.say("JobMoving", f"{verdict.reason}: the gang moves whole", task=index, place=place)
+
+
+def _end_for_replacement(
+    draft: Draft, index: int, verdict: Replacement, gang: Standing, *, within: float
+) -> None:
+    """The run ends on all machines of the gang, ``within`` seconds; then the lost ones are replaced."""
+    task = draft.task(index)
+    if task.spot:
+        remember_end(draft.world, draft.job.workspace, task, lost=True)
+    if gang.cluster.takes_commands:
+        end_run(draft, gang.cluster, gang.run)
+    draft.change_task(
+        index,
+        reason=verdict.reason,
+        decision=verdict.reason,
+        decided_at=draft.now,
+        replacing=verdict.ranks,
+        replace_by=draft.now + within,
+        held_since=draft.now,
+        settled=False,
+    )
+    draft.say("JobRecovering", verdict.reason, task=index, place=task.place)
+
+
+def _move_whole(draft: Draft, index: int, reason: str) -> None:
+    """Lost ranks could not be replaced: the gang gives up what it has left, and goes on as after any loss."""
+    task = draft.task(index)
+    let_go(draft, index, reason, seconds=0.0)
+    draft.change_task(index, reason=reason)
+    draft.say("JobMoving", f"{reason}: the gang moves whole", task=index, place=task.place)
 
 
 def _trouble(draft: Draft, index: int, seen: Seen) -> None:

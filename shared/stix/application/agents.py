@@ -116,8 +116,9 @@ def take_notice(world: World, workspace: str, cluster_id: str, rank: int, notice
     known: list[bool] = []
 
     def change(node: Node) -> Node | None:
-        known[:] = [node.notice in (notice["kind"], "preemption")]
-        if known[0]:
+        # A node without a machine waits for another one: what told of it has been replaced meanwhile.
+        known[:] = [node.notice in (notice["kind"], "preemption")] if node.machine_id else []
+        if known != [False]:
             return None
         return node.changed(reason=words, notice=notice["kind"], notice_at=notice.get("at"))
 

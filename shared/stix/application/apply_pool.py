@@ -22,6 +22,7 @@ from stix.application.world import World
 from stix.model.errors import ConflictError, InvalidInputError, NotFoundError
 from stix.model.names import CLUSTER_NAME, MAX_NAME
 from stix.model.pool import MOST_WORKERS, Decided, JobPool, PoolTemplate
+from stix.model.runnable import check_replaced_whole
 from stix.model.service import Pool
 from stix.model.status import PoolStatus
 from stix.model.task import Task
@@ -151,6 +152,7 @@ def _template(
         del document["service"]  # as SkyPilot's own tools write a pool
     request = request.model_copy(update={"task": document})
     task = read_task(request)
+    check_replaced_whole(task, "jobs pool apply")
     recovery = task.resources.job_recovery
     strategy = Policy.EAGER_NEXT_REGION
     if recovery is not None and recovery.strategy == Policy.FAILOVER:

@@ -115,7 +115,7 @@ def booting_node(intent: Intent, rank: int, *, version: int, now: float, due_at:
         status=NodeStatus.PENDING,
         reason="booting",
         since=now,
-        machine_id=intent.machine_ids[rank],
+        machine_id=intent.machine_ids[intent.own_ranks.index(rank)],
         attempt=intent.attempt,
         version=version,
         due_at=due_at,

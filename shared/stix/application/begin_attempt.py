@@ -38,7 +38,8 @@ def begin_attempt(world: World, cluster: Cluster, offer: Offer, slot: Put | None
         due_at=now + world.limits.launch_lease_seconds,
         token=token,
         offer=offer,
-        count=cluster.num_nodes,
+        count=cluster.machines_wanted,
+        ranks=cluster.replacing,
         join_hash=hash_token(joining),
     )
     # The token must be at hand before the intent says that a call may have been made with it.

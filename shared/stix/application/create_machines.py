@@ -80,7 +80,7 @@ def rank(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
         price = f"{first.price:.4g} USD/h" if first.price else "free"
         chosen = f"{first.place if first.cloud != first.region else first.cloud} {first.instance_type}"
         note(world, workspace, cluster.operation_id, f"Chose {chosen} ({price}): {ranked[0].reason}.")
-    elif cluster.owner and cluster.attempt == 0:
+    elif cluster.owner and (cluster.attempt == 0 or cluster.replacing):
         # Ranked when it was made: this is the first sign of the run that was to begin.
         update(world, Cluster, cluster_key(workspace, cluster_id), lambda c: c.changed(due_at=lease))
     return {"outcome": "RANKED", "max_attempts": world.limits.max_attempts}
@@ -278,13 +278,13 @@ def _expect_nodes(world: World, cluster: Cluster, intent: Intent) -> str:
         return "MOVED"
     boot_deadline = now + world.limits.boot_seconds
     known = {node.rank: node for node in child_records(world, Node, cluster.workspace, cluster.id)}
-    for index, machine_id in enumerate(intent.machine_ids):
-        old = known.get(index)
+    for rank, machine_id in zip(intent.own_ranks, intent.machine_ids, strict=False):
+        old = known.get(rank)
         if old is not None and old.machine_id == machine_id:
             continue
         version = 0 if old is None else old.version
         until = boot_deadline + world.limits.launch_lease_seconds
-        save(world, booting_node(intent, index, version=version, now=now, due_at=until))
+        save(world, booting_node(intent, rank, version=version, now=now, due_at=until))
 
     def change(current: Cluster) -> Cluster | None:
         if not is_launching(current) or current.attempt != intent.attempt:

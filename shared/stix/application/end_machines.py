@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from stix.application.ledger import settle_entry, settle_seen
-from stix.application.records import child_records, intent_key, put, update
+from stix.application.records import child_records, cluster_key, intent_key, put, update
 from stix.application.world import World
+from stix.lifecycle.cluster import BOOT_CHECK_SECONDS
 from stix.model.cluster import Cluster, Intent
 from stix.model.errors import InvalidRequestError, NotYetTerminatedError
 from stix.model.offer import Offer
-from stix.model.status import IntentStatus
+from stix.model.status import ClusterStatus, IntentStatus
 from stix.ports.compute import Compute, HoldsMore, Machine, MachineState, Place
 
 __all__ = [
     "can_stop",
     "end_intent",
+    "end_replaced",
     "join_reference",
     "machines_of",
     "open_intents",
+    "own_machines",
     "provider_of",
     "unended_intents",
 ]
 
+_REPLACED = "another machine has its rank"
 _CREATE_SECONDS = 150.0
 """Above the time-out of a create call."""
 
@@ -61,15 +65,25 @@ def open_intents(world: World, cluster: Cluster) -> list[Intent]:
     return [one for one in intents if not cluster.racing or one.attempt == cluster.attempt]
 
 
+def own_machines(world: World, cluster: Cluster) -> list[Machine]:
+    """The cluster's machines as their provider sees them now, without those that others replace."""
+    return [
+        machine
+        for intent in open_intents(world, cluster)
+        for machine in machines_of(world, intent)
+        if machine.id not in intent.dropped
+    ]
+
+
 def machines_of(world: World, intent: Intent) -> list[Machine]:
-    """The machines of an intent as the provider sees them now.
+    """The machines of an intent as the provider sees them now, those that others replace too.
 
     Where the outcome of the create call was never recorded, the token in their tags finds them; those that it
     found before, and that may have ended since, are known by their ids.
     """
     provider, place = provider_of(world, intent)
     if intent.status in (IntentStatus.CREATED, IntentStatus.RACING):
-        return provider.describe(place, intent.machine_ids)
+        return provider.describe(place, [*intent.machine_ids, *intent.dropped])
     tagged = provider.list_tagged(place, world.deployment)
     found = [machine for machine in tagged if machine.tags.get("stix-intent") == intent.token]
     before = [one for one in intent.machine_ids if one not in {machine.id for machine in found}]
@@ -101,12 +115,54 @@ def end_intent(world: World, intent: Intent, reason: str) -> None:
         raise NotYetTerminatedError(f"Not gone yet: {states}.")
     if isinstance(provider, HoldsMore):
         provider.release(place, intent.token)
-    if intent.machine_ids:
+    if intent.machine_ids or intent.dropped:
         settle_entry(world, intent, reason, machines=machines, never_ran=intent.never_ran)
     world.secrets.delete(join_reference(intent))
     keep_until = world.clock.now() + world.limits.retention_seconds
     ended = intent.changed(status=IntentStatus.ENDED, reason=reason, due_at=None, expires_at=keep_until)
     world.store.transact([put(ended, unconditional=True)])
+
+
+def end_replaced(world: World, cluster: Cluster) -> None:
+    """Terminate the machines that others replace and settle their cost; what is not gone yet is looked at
+    again soon. Idempotent."""
+    left = [one for one in unended_intents(world, cluster) if one.dropped and not _end_dropped(world, one)]
+    soon = world.clock.now() + BOOT_CHECK_SECONDS
+
+    def change(current: Cluster) -> Cluster | None:
+        if current.ended:
+            return None
+        # Before it is up its moment is that of its launch.
+        moment = {"due_at": soon} if current.status is ClusterStatus.UP else {}
+        return current.changed(dropping=bool(left), **moment)
+
+    update(world, Cluster, cluster_key(cluster.workspace, cluster.id), change)
+
+
+def _end_dropped(world: World, intent: Intent) -> bool:
+    """Whether the dropped machines of an intent are gone, and settled."""
+    if not intent.machine_ids:
+        try:
+            end_intent(world, intent, _REPLACED)
+        except NotYetTerminatedError:
+            return False
+        return True
+    provider, place = provider_of(world, intent)
+    left = _remaining(one for one in machines_of(world, intent) if one.id in intent.dropped)
+    if left:
+        provider.terminate(place, [machine.id for machine in left])
+    machines = machines_of(world, intent)
+    if _remaining(one for one in machines if one.id in intent.dropped):
+        return False
+    settle_seen(world, intent, machines, _REPLACED)
+    gone = set(intent.dropped)
+
+    def change(current: Intent) -> Intent:
+        return current.changed(dropped=tuple(one for one in current.dropped if one not in gone))
+
+    key = intent_key(intent.workspace, intent.cluster_id, intent.attempt)
+    update(world, Intent, key, change)
+    return True
 
 
 def _with_found(world: World, intent: Intent, machines: list[Machine]) -> Intent:

@@ -73,14 +73,17 @@ def join(world: World, token: str, request: dict[str, Any]) -> dict[str, Any]:
     if cluster.ended or cluster.wanted is Wanted.ABSENT:
         raise GoneError(f"Cluster {cluster.name} is gone.")
     machine_id = str(request["machine_id"])
-    if intent.attempt != cluster.attempt:
+    if machine_id in intent.dropped:
+        raise GoneError("Another machine has its rank.")
+    # Of a gang that lost some of its machines the others stay with an earlier attempt.
+    if intent.attempt != cluster.attempt and intent.status is not IntentStatus.CREATED:
         if cluster.raced or cluster.status is not ClusterStatus.INIT:
             raise GoneError("Another gang came first.")
         knock(world, intent, machine_id)
         raise ConflictError("The race is not decided yet.", hint="Join again shortly.", code="not_ready")
     if machine_id not in intent.machine_ids:
         raise ConflictError("The machine is not recorded yet.", hint="Join again shortly.", code="not_ready")
-    rank = intent.machine_ids.index(machine_id)
+    rank = intent.own_ranks[intent.machine_ids.index(machine_id)]
     if (had := request.get("rank")) is not None and had != rank:
         rank = _take_back(world, intent, rank, had)
     bearer = node_token(workspace, cluster_id, rank, world.ids.secret())
@@ -112,12 +115,13 @@ def _take_back(world: World, intent: Intent, given: int, had: int) -> int:
     It changes places with the machine that was given its rank, unless that one has joined.
     """
     keys = [node_key(intent.workspace, intent.cluster_id, rank) for rank in (given, had)]
-    items = world.store.get_many(keys) if 0 <= had < intent.count else [None]
+    items = world.store.get_many(keys) if had in intent.own_ranks else [None]
     nodes = [load(Node, item) for item in items if item is not None]
     if len(nodes) != len(keys) or nodes[1].token_hash:
         return given
     machine_ids = list(intent.machine_ids)
-    machine_ids[given], machine_ids[had] = machine_ids[had], machine_ids[given]
+    here, there = (intent.own_ranks.index(rank) for rank in (given, had))
+    machine_ids[here], machine_ids[there] = machine_ids[there], machine_ids[here]
     swapped = [
         node.changed(machine_id=other.machine_id) for node, other in zip(nodes, reversed(nodes), strict=True)
     ]
@@ -231,7 +235,8 @@ def hand_over(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
             since=now if cluster.status is not ClusterStatus.UP else cluster.since,
             failures=0,
             join_task_token="",
-            due_at=now + (1.0 if cluster.racing else world.limits.lost_seconds),
+            replacing=(),
+            due_at=now + (1.0 if cluster.racing or cluster.dropping else world.limits.lost_seconds),
         )
 
     cluster = update(world, Cluster, cluster_key(workspace, cluster_id), change)

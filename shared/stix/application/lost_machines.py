@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stix.application.attempts import is_launching, refuse_attempt
-from stix.application.end_machines import end_intent, machines_of, open_intents
+from stix.application.end_machines import end_intent, end_replaced, open_intents, own_machines
 from stix.application.jobs import end_job
 from stix.application.join_nodes import fail_waiting
 from stix.application.ledger import settle_seen
@@ -36,7 +36,7 @@ _GONE = (MachineState.TERMINATING, MachineState.TERMINATED)
 
 def all_running(world: World, cluster: Cluster) -> bool:
     """Whether every machine of the cluster runs or boots, so that its nodes can be expected to join."""
-    machines = _machines(world, cluster)
+    machines = own_machines(world, cluster)
     return bool(machines) and all(m.state in (MachineState.PENDING, MachineState.RUNNING) for m in machines)
 
 
@@ -49,7 +49,7 @@ def replace_lost(world: World, cluster: Cluster) -> None:
     operation = find_operation(world, cluster.workspace, cluster.operation_id)
     if operation is None or operation.status.terminal:
         return
-    machines = _machines(world, cluster)
+    machines = own_machines(world, cluster)
     gone = [machine for machine in machines if machine.state in _GONE]
     if machines and not gone:
         return
@@ -79,6 +79,8 @@ class NodeLostError(StixError):
 def look_at_boot(world: World, cluster: Cluster) -> None:
     """Machines that were accepted boot: where the provider says that one never will, the run that waits for
     its node hears of it now, undoes the attempt and tries the next offer."""
+    if cluster.dropping:
+        end_replaced(world, cluster)
     if cluster.racing:
         (end_rivals if cluster.raced else drop_lost_rivals)(world, cluster)
     why = _will_not_boot(world, cluster)
@@ -98,27 +100,25 @@ def look(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
 
 
 def _will_not_boot(world: World, cluster: Cluster) -> str:
-    gone = [machine for machine in _machines(world, cluster) if machine.state in _GONE]
+    gone = [machine for machine in own_machines(world, cluster) if machine.state in _GONE]
     return f"{gone[0].id} is {gone[0].state}. {gone[0].reason}".rstrip() if gone else ""
 
 
-def _machines(world: World, cluster: Cluster) -> list[Machine]:
-    return [machine for intent in open_intents(world, cluster) for machine in machines_of(world, intent)]
-
-
 def record_health(world: World, cluster: Cluster, machines: list[Machine]) -> None:
-    """A cluster that was UP and whose nodes fell silent: the provider's word decides."""
+    """A cluster that was UP and whose nodes fell silent: the provider's word decides. ``machines``: all that
+    its creations made."""
     now = world.clock.now()
-    lost = [
-        machine for machine in machines if machine.state not in (MachineState.PENDING, MachineState.RUNNING)
-    ]
+    intents = open_intents(world, cluster)
+    dropped = {machine_id for intent in intents for machine_id in intent.dropped}
+    own = [machine for machine in machines if machine.id not in dropped]
+    lost = [machine for machine in own if machine.state not in (MachineState.PENDING, MachineState.RUNNING)]
     if not lost:
         _mark_silent(world, cluster)
         return
-    for intent in open_intents(world, cluster):
-        own = [machine for machine in machines if machine.id in intent.machine_ids]
-        settle_seen(world, intent, own, "its provider ended it")
-    all_stopped = len(lost) == len(machines) and all(m.state is MachineState.STOPPED for m in lost)
+    for intent in intents:
+        of_it = [machine for machine in machines if machine.id in (*intent.machine_ids, *intent.dropped)]
+        settle_seen(world, intent, of_it, "its provider ended it")
+    all_stopped = len(lost) == len(own) and all(m.state is MachineState.STOPPED for m in lost)
     why = lost[0].reason or f"{lost[0].id} is {lost[0].state}"
     for job in unfinished(child_records(world, Job, cluster.workspace, cluster.id)):
         end_job(world, job, JobStatus.FAILED_DRIVER, f"a node was lost: {why}")

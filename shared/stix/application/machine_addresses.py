@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from stix.application.end_machines import machines_of, open_intents
+from stix.application.end_machines import own_machines
 from stix.application.records import child_records, node_key, update
 from stix.application.world import World
 from stix.model.cluster import Cluster, Node
@@ -22,7 +22,7 @@ def record_addresses(world: World, cluster: Cluster) -> None:
     A provider that cannot be asked now keeps nobody waiting: the cluster is up without.
     """
     try:
-        machines = [m for intent in open_intents(world, cluster) for m in machines_of(world, intent)]
+        machines = own_machines(world, cluster)
     except StixError as error:
         logger.warning("no addresses", extra={"cluster": cluster.id, "reason": error.message})
         return

@@ -21,7 +21,8 @@ _NOTHING = "-"
 
 @dataclass(frozen=True, slots=True)
 class TaggedGang:
-    """The creation that a machine tells of. ``join_hash`` lets its agent join again."""
+    """The creation that a machine tells of. ``join_hash`` lets its agent join again. ``count``: how many
+    machines it made, for ``ranks`` of a cluster of ``num_nodes``, for all where there are none."""
 
     workspace: str
     cluster_id: str
@@ -30,6 +31,8 @@ class TaggedGang:
     attempt: int
     token: str
     count: int
+    num_nodes: int
+    ranks: tuple[int, ...]
     join_hash: str
     offer: Offer
     autostop: Autostop | None
@@ -47,10 +50,12 @@ def machine_tags(world: World, cluster: Cluster, intent: Intent) -> dict[str, st
         "stix-user": cluster.user,
         "stix-attempt": str(intent.attempt),
         "stix-intent": intent.token,
-        "stix-nodes": str(intent.count),
+        "stix-nodes": str(cluster.num_nodes),
         "stix-join": intent.join_hash,
         "stix-offer": _offer_text(intent.offer),
     }
+    if intent.ranks:
+        tags["stix-ranks"] = " ".join(map(str, intent.ranks))
     if cluster.autostop is not None:
         autostop = cluster.autostop
         after = "down" if autostop.down else "stop"
@@ -65,6 +70,8 @@ def read_tags(machine: Machine, place: Place) -> TaggedGang | None:
     """None where they do not tell of a creation of ours."""
     tags = machine.tags
     try:
+        nodes = int(tags["stix-nodes"])
+        ranks = tuple(map(int, tags.get("stix-ranks", "").split()))
         return TaggedGang(
             workspace=_given(tags, "stix-workspace"),
             cluster_id=_given(tags, "stix-cluster"),
@@ -72,7 +79,9 @@ def read_tags(machine: Machine, place: Place) -> TaggedGang | None:
             user=tags.get("stix-user", ""),
             attempt=int(tags["stix-attempt"]),
             token=_given(tags, "stix-intent"),
-            count=int(tags["stix-nodes"]),
+            count=len(ranks) or nodes,
+            num_nodes=nodes,
+            ranks=ranks,
             join_hash=tags.get("stix-join", ""),
             offer=_offer(tags["stix-offer"], place),
             autostop=_autostop(tags.get("stix-autostop", "")),

@@ -67,7 +67,7 @@ def choose(world: World, cluster: Cluster, ranked: Sequence[RankedOffer]) -> Cho
         tokens = [intent_token(world, cluster, offer) for offer in part]
         for number, (judgement, slot) in enumerate(claim_offers(world, part, tokens)):
             if slot is not None:
-                lacking = quota_lacks(world, part[number], cluster.num_nodes)
+                lacking = quota_lacks(world, part[number], cluster.machines_wanted)
                 if not lacking:
                     return Choice(start + number, tuple(skipped), slot=slot)
                 skipped.append(Skip(part[number], lacking, now + FRESH_SECONDS))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from stix.application.end_machines import machines_of, open_intents
+from stix.application.end_machines import own_machines
 from stix.application.operations import find_operation
 from stix.application.records import child_records, cluster_key, job_key, load, log_key
 from stix.application.world import World
@@ -20,6 +20,7 @@ __all__ = [
     "Seen",
     "cluster_and_job",
     "gone_machine",
+    "gone_machines",
     "launch_refusal",
     "log_is_whole",
     "observe",
@@ -145,10 +146,15 @@ def launch_refusal(world: World, cluster: Cluster, job: Job) -> tuple[Finding, s
 
 def gone_machine(world: World, cluster: Cluster) -> str:
     """Which machine of the cluster is not running any more, in words; empty where all are."""
-    for intent in open_intents(world, cluster):
-        for machine in machines_of(world, intent):
-            if machine.preempted:
-                return f"{machine.id} was taken. {machine.reason}".rstrip(". ")
-            if machine.state not in (MachineState.PENDING, MachineState.RUNNING):
-                return f"{machine.id} is {machine.state}. {machine.reason}".rstrip(". ")
-    return ""
+    return next(iter(gone_machines(world, cluster).values()), "")
+
+
+def gone_machines(world: World, cluster: Cluster) -> dict[str, str]:
+    """The machines of the cluster that do not run any more by their ids, and why, in words."""
+    found: dict[str, str] = {}
+    for machine in own_machines(world, cluster):
+        if machine.preempted:
+            found[machine.id] = f"{machine.id} was taken. {machine.reason}".rstrip(". ")
+        elif machine.state not in (MachineState.PENDING, MachineState.RUNNING):
+            found[machine.id] = f"{machine.id} is {machine.state}. {machine.reason}".rstrip(". ")
+    return found

@@ -7,22 +7,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from stix.api.v1 import LaunchRequest
+from stix.application.end_machines import open_intents
 from stix.application.planning import store_plan
-from stix.application.records import name_held_by, put
+from stix.application.records import child_records, name_held_by, put
 from stix.application.runs import RUN_BEGINS_SECONDS, start_run
 from stix.application.submit import commit, job_writes, last_use, read_task
 from stix.application.tokens import UserPrincipal, hash_token
 from stix.application.wakes import wake_nodes
 from stix.application.world import World
-from stix.model.cluster import Cluster
+from stix.model.cluster import Cluster, Node
 from stix.model.job import Job
+from stix.model.offer import Offer
 from stix.model.operation import Operation, Progress
+from stix.model.status import ClusterStatus, NodeStatus
 from stix.model.task import Task
 from stix.optimizer.rank import RankedOffer
 from stix.ports.state_store import Write
 from stix.ports.surroundings import Event
 
-__all__ = ["OwnedRun", "launch_owned", "rerun_owned"]
+__all__ = ["OwnedRun", "launch_owned", "replace_owned", "rerun_owned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,65 @@ def rerun_owned(world: World, cluster: Cluster, request: LaunchRequest, run: Own
     job, writes = _writes(world, cluster.workspace, cluster, request, task, run)
     commit(world, job, [put(cluster), *writes, *run.writes(cluster, job)])
     wake_nodes(world, cluster)
+
+
+def replace_owned(
+    world: World,
+    cluster: Cluster,
+    request: LaunchRequest,
+    run: OwnedRun,
+    offer: Offer,
+    ranks: tuple[int, ...],
+) -> None:
+    """Begin to make machines of ``offer`` for ``ranks`` of a cluster that has lost theirs, and queue the run
+    that begins once they have joined the others. Raises ``VersionConflictError``: then nothing was begun.
+    """
+    task = read_task(request, managed=True)
+    now, workspace = world.clock.now(), cluster.workspace
+    operation = Operation(
+        workspace=workspace,
+        id=world.ids.new("op"),
+        verb="launch",
+        cluster_id=cluster.id,
+        cluster_name=cluster.name,
+        created_at=now,
+        due_at=now + world.limits.launch_lease_seconds,
+        progress=(Progress(at=now, message=f"For {run.owner}: {run.reason}."),),
+    )
+    begun = cluster.changed(
+        status=ClusterStatus.INIT,
+        reason=run.reason,
+        since=now,
+        due_at=now + RUN_BEGINS_SECONDS,
+        operation_id=operation.id,
+        replacing=ranks,
+        dropping=True,
+        offer=None,
+        plan_key=store_plan(world, workspace, cluster.id, [RankedOffer(offer, run.reason)]),
+        offers=1,
+        attempt=cluster.attempt + 1,
+        cursor=0,
+        insisted=True,  # A place that refused others lately is not asked all the same.
+        boot_until=0.0,
+        failures=0,
+    )
+    job, writes = _writes(world, workspace, begun, request, task, run)
+    intents = [one.without(ranks) for one in open_intents(world, cluster)]
+    nodes = [one for one in child_records(world, Node, workspace, cluster.id) if one.rank in ranks]
+    vacant = {
+        "status": NodeStatus.PENDING,
+        "reason": "another machine takes its place",
+        "since": now,
+        "due_at": now + world.limits.launch_lease_seconds,
+        "expires_at": None,
+        **dict.fromkeys(("machine_id", "token_hash", "address", "public_address", "notice"), ""),
+        "peer_port": 0,
+        "notice_at": None,
+    }
+    writes += [*map(put, intents), *(put(node.changed(**vacant)) for node in nodes)]
+    operation = operation.changed(job_id=job.id)
+    commit(world, job, [put(begun), put(operation), *writes, *run.writes(begun, job)])
+    start_run(world, "launch", begun.changed(version=cluster.version + 1))
 
 
 def _writes(

@@ -13,6 +13,7 @@ from stix.model.dag import Dag
 from stix.model.errors import ConflictError, InvalidInputError, NotFoundError, TaskError
 from stix.model.pool import JobPool, Needs
 from stix.model.resources import Resources
+from stix.model.runnable import check_replaced_whole
 from stix.model.task import Task
 
 __all__ = ["live_pool", "needs_of_tasks"]
@@ -65,6 +66,7 @@ def needs_of_tasks(
                 hint="Remove it, or launch without --pool.",
                 details={"field": "deadline"},
             )
+        check_replaced_whole(task, "jobs launch --pool")
         needs = _needs(pool, template, task, dag.label(index))
         found.append({"needs": needs, "priority": task.resources.priority or 0})
     return found

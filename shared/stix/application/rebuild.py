@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from stix.application.jobs import counter_key
@@ -73,7 +73,13 @@ def adopt_place(world: World, cloud: str, region: str) -> dict[str, Any]:
         story = read_tags(machine, place)
         if story is not None:
             gangs[story.token].append((story, machine))
-    adopted = [name for gang in gangs.values() if (name := _adopt(world, gang))]
+    # Ranks whose first machines were replaced, by cluster: the others are those of the first creation.
+    replaced: dict[str, set[int]] = defaultdict(set)
+    for gang in gangs.values():
+        replaced[gang[0][0].cluster_id].update(gang[0][0].ranks)
+    adopted = [
+        name for gang in gangs.values() if (name := _adopt(world, gang, replaced[gang[0][0].cluster_id]))
+    ]
     left: list[int] = []
 
     def change(guard: dict[str, Any]) -> dict[str, Any] | None:
@@ -89,8 +95,9 @@ def adopt_place(world: World, cloud: str, region: str) -> dict[str, Any]:
     return {"marked": 0, "ended": 0, "machines": len(machines), "adopted": len(adopted)}
 
 
-def _adopt(world: World, gang: Sequence[tuple[TaggedGang, Machine]]) -> str:
-    """The name of the cluster that was written; empty where the table knows the creation or its end."""
+def _adopt(world: World, gang: Sequence[tuple[TaggedGang, Machine]], replaced: Collection[int]) -> str:
+    """The name of the cluster that was written; empty where the table knows the creation or its end.
+    ``replaced``: the ranks that other creations of the cluster name."""
     story = gang[0][0]
     key = cluster_key(story.workspace, story.cluster_id)
     creation = intent_key(story.workspace, story.cluster_id, story.attempt)
@@ -112,7 +119,7 @@ def _adopt(world: World, gang: Sequence[tuple[TaggedGang, Machine]]) -> str:
         created_at=now,
         due_at=now + _SOON_SECONDS,
         user=story.user,
-        num_nodes=story.count,
+        num_nodes=story.num_nodes,
         offer=story.offer,
         attempt=story.attempt,
         autostop=story.autostop,
@@ -129,8 +136,10 @@ def _adopt(world: World, gang: Sequence[tuple[TaggedGang, Machine]]) -> str:
             since=now,
             due_at=found.due_at,
             offer=story.offer,
-            attempt=story.attempt,
+            attempt=max(known.attempt, story.attempt),
         )
+    ranks = story.ranks or tuple(rank for rank in range(story.num_nodes) if rank not in replaced)
+    ranks = ranks[: len(machines)]
     intent = Intent(
         workspace=story.workspace,
         cluster_id=story.cluster_id,
@@ -143,6 +152,7 @@ def _adopt(world: World, gang: Sequence[tuple[TaggedGang, Machine]]) -> str:
         count=story.count,
         join_hash=story.join_hash,
         machine_ids=tuple(machine.id for machine in machines),
+        ranks=ranks if replaced else (),
     )
     nodes = [
         Node(
@@ -156,7 +166,7 @@ def _adopt(world: World, gang: Sequence[tuple[TaggedGang, Machine]]) -> str:
             attempt=story.attempt,
             due_at=now + world.limits.launch_lease_seconds,
         )
-        for rank, machine in enumerate(machines)
+        for rank, machine in zip(ranks, machines, strict=False)
     ]
     # What its head was told is forgotten here: neither a job's id nor a command's number may come again.
     counts = {"job": _JOBS_FROM, "seq": int(now)}

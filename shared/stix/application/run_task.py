@@ -7,20 +7,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from stix.api.v1 import LaunchRequest
+from stix.application.end_machines import end_replaced
 from stix.application.job_costs import count_cluster
 from stix.application.job_draft import EVENTS_KEPT_SECONDS, Draft
 from stix.application.kept_requests import read_kept
-from stix.application.owned_clusters import OwnedRun, launch_owned, rerun_owned
+from stix.application.owned_clusters import OwnedRun, launch_owned, replace_owned, rerun_owned
 from stix.application.records import put
 from stix.application.world import World
 from stix.model.cluster import Cluster
 from stix.model.job import Job
 from stix.model.managed_job import JobRun, JobTask, ManagedJob
+from stix.model.offer import Offer
 from stix.model.status import ManagedJobStatus
 from stix.optimizer.rank import RankedOffer
 from stix.ports.state_store import Write
 
-__all__ = ["STARTING_SECONDS", "launch_run", "read_request", "repeat_run"]
+__all__ = ["STARTING_SECONDS", "launch_run", "read_request", "repeat_run", "replace_run"]
 
 STARTING_SECONDS = 600.0
 """How long a run that starts is left alone where nothing is heard of it."""
@@ -63,6 +65,20 @@ def repeat_run(draft: Draft, index: int, cluster: Cluster) -> bool:
     run = _run(draft, index, task.reason, ())
     rerun_owned(draft.world, cluster, read_request(draft.world, draft.job, task, secrets=True), run)
     draft.announce()
+    return True
+
+
+def replace_run(draft: Draft, index: int, cluster: Cluster, offer: Offer, ranks: tuple[int, ...]) -> bool:
+    """Run the task again on the cluster it has, once machines of ``offer`` have joined it for ``ranks``, and
+    write the step with it. True: it did. The machines they replace end."""
+    task = draft.task(index)
+    draft.change_task(index, replacing=ranks, replace_by=0.0, held_since=draft.now, settled=False)
+    draft.look_at(draft.now + STARTING_SECONDS)
+    run = _run(draft, index, task.reason, ())
+    request = read_request(draft.world, draft.job, task, secrets=True)
+    replace_owned(draft.world, cluster, request, run, offer, ranks)
+    draft.announce()
+    end_replaced(draft.world, cluster)
     return True
 
 

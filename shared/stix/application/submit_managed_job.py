@@ -200,6 +200,7 @@ def _task(
         primary=not dag.primary_tasks or task.name in dag.primary_tasks,
         delay=float(dag.termination_delay(task.name or "")),
         max_cost=task.max_cost,
+        replaces_failed=recovery is not None and recovery.replace == "failed",
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stix.application.attempts import is_launching
-from stix.application.end_machines import end_intent
+from stix.application.end_machines import end_intent, end_replaced
 from stix.application.gateway_nodes import keep_gateways
 from stix.application.jobs import JOB_CHECK_SECONDS, end_job
 from stix.application.join_nodes import hand_over
@@ -169,6 +169,8 @@ def _cluster(world: World, item: Item, now: float) -> None:
             return
         case ClusterAction.END_RIVALS:
             end_rivals(world, claimed)
+        case ClusterAction.END_REPLACED:
+            end_replaced(world, claimed)
         case ClusterAction.LEAVE:
             return
     detail = {"action": str(decision.action), "reason": decision.reason}

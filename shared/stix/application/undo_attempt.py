@@ -7,6 +7,7 @@ from typing import Any
 from stix.application.attempts import called_invalid, is_launching, refuse_attempt
 from stix.application.end_machines import end_intent, unended_intents
 from stix.application.late_refusals import note_refusal
+from stix.application.nudge_job import nudge
 from stix.application.offering_health import record_failure
 from stix.application.operations import finish, note
 from stix.application.records import (
@@ -24,6 +25,7 @@ from stix.application.world import World
 from stix.model.cluster import Cluster, Intent, Node
 from stix.model.errors import NoCapacityError, StixError
 from stix.model.status import IntentStatus, NodeStatus, OperationStatus, Wanted
+from stix.recovery.replacement import ranks_text
 
 __all__ = ["abandon", "give_up", "undo"]
 
@@ -90,6 +92,12 @@ def give_up(world: World, workspace: str, cluster_id: str) -> dict[str, Any]:
     if cluster.retry_until_up and not called_invalid(cluster):
         _try_later(world, cluster)
         return {"outcome": "LATER"}
+    if cluster.replacing:
+        # Its owner decides about the machines that it has, and does not wait for them to end.
+        refusal = NoCapacityError(_not_replaced(cluster), code="launch_failed")
+        finish(world, workspace, cluster.operation_id, OperationStatus.FAILED, refusal)
+        nudge(world, workspace, cluster.owner)
+        return {"outcome": "GAVE_UP"}
     for intent in unended_intents(world, cluster):
         end_intent(world, intent, "its launch failed")
     error = _verdict(cluster)
@@ -120,6 +128,14 @@ def _try_later(world: World, cluster: Cluster) -> None:
 
     update(world, Cluster, cluster_key(cluster.workspace, cluster.id), change)
     note(world, cluster.workspace, cluster.operation_id, f"No offer is left; trying again in {wait:.0f} s.")
+
+
+def _not_replaced(cluster: Cluster) -> str:
+    ranks = ranks_text(cluster.replacing)
+    if not cluster.attempts:
+        return f"{ranks} could not be replaced: {cluster.reason}"
+    last = cluster.attempts[-1]
+    return f"{ranks} could not be replaced in {last.place}: {last.reason.rstrip('.')}"
 
 
 def _verdict(cluster: Cluster) -> StixError:

@@ -25,6 +25,7 @@ class ClusterAction(StrEnum):
     AUTOSTOP = "autostop"
     STOP_SILENT = "stop_silent"
     END_RIVALS = "end_rivals"
+    END_REPLACED = "end_replaced"
     END = "end"
     LOOK = "look"
     LEAVE = "leave"
@@ -80,6 +81,8 @@ def _decide(
         return ClusterDecision(ClusterAction.SETTLE, "it is to go", leased)
     if cluster.racing and cluster.status is not ClusterStatus.INIT:
         return ClusterDecision(ClusterAction.END_RIVALS, "it was launched in several places", leased)
+    if cluster.dropping and cluster.status is ClusterStatus.UP:
+        return ClusterDecision(ClusterAction.END_REPLACED, "some of its machines were replaced", leased)
     if cluster.wanted is Wanted.STOPPED and cluster.status is not ClusterStatus.STOPPED:
         return ClusterDecision(ClusterAction.SETTLE, "it is to stop", leased)
     if cluster.wanted is Wanted.STOPPED:

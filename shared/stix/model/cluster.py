@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -53,8 +54,10 @@ class Cluster(Record):
     when the nodes must have joined. ``join_task_token``: the state machine task that waits for the last node;
     ``failures``: runs in a row that ended badly. ``race``: how many offers are asked at once; ``racing``:
     machines of others may exist beside its own, ``raced``: one of them took over. ``owner``: the managed job
-    it was made for, empty where a person made it. ``hosts``: names and addresses of the nodes of its job
-    group; ``awaits_hosts``: its agents get no commands before those are known.
+    it was made for, empty where a person made it. ``replacing``: the ranks that its launch makes anew while
+    the machines of the others stay; ``dropping``: those that were replaced may still exist. ``hosts``: names
+    and addresses of the nodes of its job group; ``awaits_hosts``: its agents get no commands before those
+    are known.
     """
 
     kind: ClassVar[str] = "cluster"
@@ -85,6 +88,8 @@ class Cluster(Record):
     race: int = 1
     racing: bool = False
     raced: bool = False
+    replacing: tuple[int, ...] = ()
+    dropping: bool = False
     autostop: Autostop | None = None
     lifetime: Lifetime | None = None
     operation_id: str = ""
@@ -98,6 +103,11 @@ class Cluster(Record):
     failures: int = 0
     labels: dict[str, str] = {}
     ports: tuple[str, ...] = ()
+
+    @property
+    def machines_wanted(self) -> int:
+        """How many machines its launch makes."""
+        return len(self.replacing) or self.num_nodes
 
     @property
     def takes_commands(self) -> bool:
@@ -150,6 +160,8 @@ class Intent(Record):
     ``token`` is the provider's idempotency token and stands in the machines' tags; ``join_hash`` is the
     SHA-256 of the gang's join token; ``ready`` are those of a rival's machines whose agents called.
     ``refusal``: the code of what its provider said after it had accepted; ``never_ran``: then no machine was.
+    ``ranks`` are those of ``machine_ids``, in their order, empty for all from 0 on; ``dropped`` are machines
+    of it that the cluster has others for: they end.
     """
 
     kind: ClassVar[str] = "intent"
@@ -168,6 +180,22 @@ class Intent(Record):
     reason: str = ""
     refusal: str = ""
     never_ran: bool = False
+    ranks: tuple[int, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def own_ranks(self) -> tuple[int, ...]:
+        return self.ranks or tuple(range(self.count))
+
+    def without(self, ranks: Collection[int]) -> Intent:
+        """With the machines of these ranks dropped."""
+        own = list(zip(self.own_ranks, self.machine_ids, strict=False))
+        kept = [entry for entry in own if entry[0] not in ranks]
+        return self.changed(
+            ranks=tuple(rank for rank, _ in kept),
+            machine_ids=tuple(machine for _, machine in kept),
+            dropped=(*self.dropped, *(machine for rank, machine in own if rank in ranks)),
+        )
 
 
 class Tombstone(Record):

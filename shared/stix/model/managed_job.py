@@ -49,6 +49,9 @@ class JobTask(_Part):
 
     Where it is: ``cluster_id`` is the cluster it holds, empty for none; ``cluster_job`` its number there, 0
     while it waits to be run again. ``launches`` counts clusters, ``runs`` runs. ``settled``: it runs.
+    ``replaces_failed``: of its machines only those that are lost are replaced; ``replacing`` are the ranks
+    whose machines are, and ``replace_by`` the moment at which that begins though its run has not ended, 0
+    once it has begun.
 
     Memory: ``last_place`` is where its last machines were, ``lost`` that they were taken or died, ``lost_at``
     when machines were last lost in each place; ``line_at`` and ``line_done`` the line of uniform progress.
@@ -82,6 +85,7 @@ class JobTask(_Part):
     delay: float = 0.0
     max_cost: float | None = None
     spent: float = 0.0
+    replaces_failed: bool = False
 
     ends_at: float | None = None
     began_at: float | None = None
@@ -95,6 +99,8 @@ class JobTask(_Part):
     spot: bool = False
     held_since: float = 0.0
     settled: bool = False
+    replacing: tuple[int, ...] = ()
+    replace_by: float = 0.0
     launches: int = 0
     runs: int = 0
 

@@ -9,8 +9,9 @@ from stix.model.storage import is_url
 from stix.model.task import Task
 from stix.model.task_secrets import SecretReference
 
-__all__ = ["check_runnable", "unsupported"]
+__all__ = ["check_replaced_whole", "check_runnable", "unsupported"]
 
+_JOBS = "jobs launch"
 _TEXT = "not supported by `launch` yet."
 
 # Fields of the task and of its resources that change what runs, or what it may cost. What only informs a plan
@@ -37,7 +38,7 @@ _RESOURCES = {
 }
 
 
-def unsupported(task: Task, *, managed: bool = False, verb: str = "jobs launch") -> list[Problem]:
+def unsupported(task: Task, *, managed: bool = False, verb: str = _JOBS) -> list[Problem]:
     """One problem a field; empty for a task that can be launched, or run as a managed job. ``verb``: what
     ``managed`` is for."""
     said = f"not supported by `{verb}` yet." if managed else _TEXT
@@ -46,12 +47,8 @@ def unsupported(task: Task, *, managed: bool = False, verb: str = "jobs launch")
         for name, hint in _TASK.items()
         if getattr(task, name) and not (managed and name in _OF_JOBS)
     ]
-    recovery = task.resources.job_recovery
-    if managed and recovery is not None and recovery.replace == "failed":
-        path = ("resources", "job_recovery", "replace")
-        problems.append(
-            Problem(path, f'"failed" is {said}', "A gang is replaced whole: all, or leave it out.")
-        )
+    if managed and verb != _JOBS:
+        problems += _replaced_whole(task, verb)
     if managed and not task.run:
         problems.append(Problem(("run",), f"`{verb}` needs something to run.", "Add run:."))
     settings = [(name, value) for name, value in task.config.items() if name != "docker" and value]
@@ -73,6 +70,21 @@ def unsupported(task: Task, *, managed: bool = False, verb: str = "jobs launch")
     return problems + [one.below("resources") for one in _unsupported_resources(task, said)]
 
 
+def _replaced_whole(task: Task, verb: str) -> list[Problem]:
+    recovery = task.resources.job_recovery
+    if recovery is None or recovery.replace != "failed":
+        return []
+    said = f'"failed" is not supported by `{verb}`: what it runs on is replaced whole.'
+    return [Problem(("resources", "job_recovery", "replace"), said, "Write all, or leave it out.")]
+
+
+def check_replaced_whole(task: Task, verb: str) -> None:
+    """Raises ``TaskError`` where only the lost machines of a gang were to be replaced."""
+    problems = _replaced_whole(task, verb)
+    if problems:
+        raise task_error(problems)
+
+
 def _unsupported_resources(task: Task, said: str) -> list[Problem]:
     resources = task.resources
     problems = [Problem((name,), said, hint) for name, hint in _RESOURCES.items() if getattr(resources, name)]
@@ -84,7 +96,7 @@ def _unsupported_resources(task: Task, said: str) -> list[Problem]:
     return problems
 
 
-def check_runnable(task: Task, *, managed: bool = False, verb: str = "jobs launch") -> None:
+def check_runnable(task: Task, *, managed: bool = False, verb: str = _JOBS) -> None:
     """Raises ``TaskError`` that names all that is not supported yet, and what cannot work in a container."""
     problems = unsupported(task, managed=managed, verb=verb) + container_problems(task)
     if problems:
