@@ -26,18 +26,53 @@ def test_late_result_is_dropped_when_the_task_has_timed_out(world: World) -> Non
     engine.attach(taken.append, lambda _at: None)
     engine.start("m", "run", {"x": 1})
     first = taken.pop()
+    outcome = engine.call(first)
     world.now += 5
     assert engine.step()
-    engine.complete(first, engine.call(first))
+    engine.complete(first, outcome)
     run = engine.describe("run")
     assert run is not None
     assert (run.status, run.states) == ("RUNNING", ("A",))
     world.now += 1
     engine.step()
-    engine.complete(first, engine.call(first))
+    engine.complete(first, outcome)
     assert engine.describe("run") == run
     engine.complete(taken[0], engine.call(taken[0]))
     assert world.finish(engine).output == {"x": 1}
+
+
+def test_task_has_all_its_time_when_its_call_had_to_wait_for_a_thread(world: World) -> None:
+    engine = world.engine(m=single(task(TimeoutSeconds=5, Retry=[{"ErrorEquals": ["States.Timeout"]}])))
+    taken: list[Any] = []
+    engine.attach(taken.append, lambda _at: None)
+    engine.start("m", "run", {"x": 1})
+    for _ in range(4):  # in the queue, past its time again and again
+        world.now += 4
+        engine.step()
+    (call,) = taken  # it was not called again
+    outcome = engine.call(call)
+    world.now += 4.9
+    engine.step()
+    engine.complete(call, outcome)
+    assert world.finish(engine).output == {"x": 1}
+    assert world.payloads == [{"x": 1}]
+
+
+def test_task_times_out_when_its_call_had_to_wait_and_then_takes_too_long(world: World) -> None:
+    engine = world.engine(m=single(task(TimeoutSeconds=5)))
+    taken: list[Any] = []
+    engine.attach(taken.append, lambda _at: None)
+    engine.start("m", "run", {})
+    world.now += 60
+    outcome = engine.call(taken[0])
+    world.now += 4.9
+    engine.step()
+    run = engine.describe("run")
+    assert run is not None
+    assert run.status == "RUNNING"
+    world.now += 0.1
+    engine.complete(taken[0], outcome)
+    assert world.finish(engine).error == "States.Timeout"
 
 
 def test_result_counts_as_timed_out_when_it_arrives_before_the_timer_fired(world: World) -> None:

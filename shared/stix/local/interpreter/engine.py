@@ -23,6 +23,7 @@ from stix.ports.workflows import TaskTokenError
 
 from .definition import Definition
 from .errors import DATA_LIMIT_EXCEEDED, RUNTIME, DefinitionError, FunctionError, StateError
+from .queued import QueuedCalls
 from .store import DATA_LIMIT, ExecutionRow, Frame, FrameStore, dump
 from .turn import EXECUTION_NAME, NAMES_KEPT_SECONDS, Invocation, Turn
 
@@ -98,6 +99,7 @@ class Interpreter:
         self._new_token = new_token
         self._retention = retention_seconds, retention_count
         self._finished = 0
+        self._calls = QueuedCalls(clock)
         self._queue: deque[Invocation] = deque()
         self._dispatch: Callable[[Invocation], None] = self._queue.append
         self._notify: Callable[[float], None] = lambda _at: None
@@ -210,7 +212,7 @@ class Interpreter:
             ready = store.ready(_BATCH)
         for execution_id in expired:
             self._act(partial(_expire, execution_id=execution_id))
-        self._transact([(frame_id, partial(_fire, frame_id=frame_id)) for frame_id in due])
+        self._transact([(frame_id, partial(_fire, frame_id=frame_id, calls=self._calls)) for frame_id in due])
         self._transact([(frame_id, partial(_advance, frame_id=frame_id)) for frame_id in ready])
         return bool(expired or due or ready)
 
@@ -228,6 +230,7 @@ class Interpreter:
 
     def call(self, invocation: Invocation) -> Outcome:
         """Run the function; touches no state."""
+        self._calls.begun(invocation)
         try:
             result = self._invoke(invocation.function, json.loads(invocation.payload))
             size = len(dump(result).encode())
@@ -247,8 +250,9 @@ class Interpreter:
 
     def complete(self, invocation: Invocation, outcome: Outcome) -> None:
         """Record what a call came to; dropped when its frame moved on (timed out, stopped, answered)."""
-        action = partial(_complete, invocation=invocation, outcome=outcome)
+        action = partial(_complete, invocation=invocation, outcome=outcome, calls=self._calls)
         self._transact([(invocation.frame_id, action)])
+        self._calls.ended(invocation)
 
     def next_wakeup(self) -> float | None:
         """Epoch seconds of the earliest timer; None without timers."""
@@ -279,6 +283,7 @@ class Interpreter:
 
         turn, result = self._database.write_together(work)
         for invocation in turn.invocations:
+            self._calls.queued(invocation)
             self._dispatch(invocation)
         if turn.ready_left:
             self._notify(turn.now)
@@ -352,17 +357,17 @@ def _advance(turn: Turn, *, frame_id: int) -> None:
         turn.advance(frame)
 
 
-def _fire(turn: Turn, *, frame_id: int) -> None:
+def _fire(turn: Turn, *, frame_id: int, calls: QueuedCalls) -> None:
     frame = turn.store.frame(frame_id)
-    if frame is not None and frame.wake_at is not None and frame.wake_at <= turn.now:
+    if frame is not None and calls.is_over(turn, frame):
         turn.fire(frame)
 
 
-def _complete(turn: Turn, *, invocation: Invocation, outcome: Outcome) -> None:
+def _complete(turn: Turn, *, invocation: Invocation, outcome: Outcome, calls: QueuedCalls) -> None:
     frame = turn.store.frame(invocation.frame_id)
     if frame is None or frame.attempt != invocation.attempt or frame.status != "running":
         return
-    if frame.wake_at is not None and frame.wake_at <= turn.now:
+    if calls.is_over(turn, frame):
         turn.fire(frame)
     elif outcome.error is not None:
         turn.reject(frame, outcome.error)
