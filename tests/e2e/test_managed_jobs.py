@@ -151,7 +151,9 @@ done
 """
 
 
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.soak)])
 def test_one_machine_of_a_gang_is_replaced_when_it_is_taken(
+    rank: int,
     cloud: EmbeddedHome,  # noqa: F811
     ec2: AwsServer,  # noqa: F811
     tmp_path: Path,
@@ -173,13 +175,13 @@ def test_one_machine_of_a_gang_is_replaced_when_it_is_taken(
 
     await_that("both ranks count", counts)
     before = [node["machine_id"] for node in nodes()]
-    ec2.announce_preemption(before[1])
+    ec2.announce_preemption(before[rank])
 
     def replaced() -> bool:
-        return nodes()[1]["machine_id"] not in ("", before[1])
+        return nodes()[rank]["machine_id"] not in ("", before[rank])
 
-    await_that("rank 1 has another machine", replaced)
-    assert nodes()[0]["machine_id"] == before[0]
+    await_that("the rank has another machine", replaced)
+    assert nodes()[1 - rank]["machine_id"] == before[1 - rank]
     assert "SUCCEEDED after 1 recovery" in cloud.stix("jobs", "wait", "1").stderr
 
     shown = cloud.stix("jobs", "logs", "1", "--no-follow").stdout.splitlines()
@@ -191,9 +193,9 @@ def test_one_machine_of_a_gang_is_replaced_when_it_is_taken(
     events = json.loads(cloud.stix("jobs", "events", "1", "-o", "json").stdout)["events"]
     told = [event["reason"] for event in events if event["name"] in ("JobRecovering", "JobRecovered")]
     place = events[-2]["place"]
-    assert told[0] == f"rank 1 is replaced in {place}: 1 of its 2 machines stays"
-    assert told[1].startswith(f"replaced rank 1 in {place}; ")
-    assert "rank 1 is replaced" in cloud.stix("explain", "1").stdout
+    assert told[0] == f"rank {rank} is replaced in {place}: 1 of its 2 machines stays"
+    assert told[1].startswith(f"replaced rank {rank} in {place}; ")
+    assert f"rank {rank} is replaced" in cloud.stix("explain", "1").stdout
     assert len(ec2.machines) == 3
     await_that("every machine ends", lambda: not any(host.on for host in ec2.machines.values()), every=0.5)
     entries = json.loads(cloud.stix("cost-report", "-o", "json").stdout)["lines"]
