@@ -318,3 +318,22 @@ def test_fields_that_tools_write_are_left_out_when_read():
 
 def test_equal_resources_are_one_when_put_in_a_set():
     assert len({Resources(cpus=4, labels={"a": "b"}), Resources(cpus="4", labels={"a": "b"})}) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({}, ""),
+        (
+            {"infra": "gcp", "cpus": "8+", "use_spot": True, "ports": [80, "90-99"]},
+            "infra gcp, cpus 8+, use_spot yes, ports 80 90-99",
+        ),
+        ({"accelerators": {"A100": 8, "H100": 4}}, "accelerators A100:8 H100:4"),
+        (
+            {"any_of": [{"infra": "aws/us-east-1", "use_spot": True}, {"accelerators": "T4"}]},
+            "any_of infra:aws/us-east-1 use_spot:yes or accelerators:T4:1",
+        ),
+    ],
+)
+def test_text_for_people_says_what_was_given(config: dict, text: str):
+    assert Resources.model_validate(config).to_text() == text

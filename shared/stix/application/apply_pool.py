@@ -169,14 +169,13 @@ def _template(
     secrets_key = f"pools/{who.workspace}/{world.ids.new('ps')}" if secrets else ""
     if secrets_key:
         world.secrets.put(secrets_key, secrets)
-    resources = ", ".join(f"{field} {value}" for field, value in task.resources.to_config().items())
     return PoolTemplate(
         version=version,
         digest=digest,
         request_key=request_key,
         secrets_key=secrets_key,
         num_nodes=task.num_nodes,
-        resources=resources[:200],
+        resources=task.resources.to_text(),
         strategy=str(strategy),
         applied_at=now,
     )

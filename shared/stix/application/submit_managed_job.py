@@ -174,7 +174,6 @@ def _task(
     """The task as it is kept; its documents and secrets are stored. ``name``: unique in the workspace."""
     recovery = task.resources.job_recovery
     own = terms.tasks[index]
-    resources = ", ".join(f"{field} {value}" for field, value in task.resources.to_config().items())
     secrets_key = f"managed/{workspace}/{name}" if task.secret_values() else ""
     document = keep_request(world, workspace, request)
     if secrets_key:
@@ -189,7 +188,7 @@ def _task(
         secrets_key=secrets_key,
         task_id=f"stix-managed-{stamp}_{task.name or job_name}_{index}",
         num_nodes=task.num_nodes,
-        resources=resources[:200],
+        resources=task.resources.to_text(),
         policy=own.policy,
         work=own.work,
         deadline_at=own.deadline_at,

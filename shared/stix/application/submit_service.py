@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from stix.api.v1 import TaskRequest
@@ -254,14 +254,6 @@ def _bare_request(request: TaskRequest, bare: Task) -> TaskRequest:
     )
 
 
-def _words(config: Mapping[str, Any]) -> str:
-    """Resources for people."""
-    shown = {
-        key: " ".join(map(str, value)) if isinstance(value, list) else value for key, value in config.items()
-    }
-    return ", ".join(f"{key} {value}" for key, value in shown.items())[:200]
-
-
 def _only_port(task: Task) -> int | None:
     ports = task.resources.ports
     return int(ports[0]) if len(ports) == 1 and ports[0].isdigit() else None
@@ -299,7 +291,7 @@ def _version(
         port=port,
         spot=any(one.use_spot for one in resources.alternatives()),
         num_nodes=task.num_nodes,
-        resources=_words(resources.to_config()),
+        resources=resources.to_text(),
     )
     if version.secrets_key:
         world.secrets.put(version.secrets_key, task.secret_values())

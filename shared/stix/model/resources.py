@@ -242,3 +242,21 @@ class Resources(BaseModel):
             elif not whole and name in self.model_fields_set:
                 config[about.alias or name] = _NOTHING.get(name)
         return config
+
+    def to_text(self) -> str:
+        """For people, in one line of at most 200 characters: ``infra aws/us-east-1, accelerators A100:8``."""
+        return ", ".join(f"{name} {_in_words(value)}" for name, value in self.to_config().items())[:200]
+
+
+def _in_words(value: Any) -> str:
+    match value:
+        case Mapping():
+            said = {name: _in_words(one) for name, one in value.items()}
+            return " ".join(f"{name}:{words}" for name, words in said.items() if words)
+        case [{}, *_]:
+            return " or ".join(map(_in_words, value))
+        case list():
+            return " ".join(map(_in_words, value))
+        case bool():
+            return "yes" if value else "no"
+    return str(value)
