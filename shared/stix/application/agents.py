@@ -13,12 +13,14 @@ from stix.application.nudge_job import nudge
 from stix.application.nudge_pool import worker_of
 from stix.application.records import (
     child_records,
+    cluster_key,
     get_cluster,
     job_key,
     latest_wins,
     load,
     node_key,
     put,
+    read_cluster,
     update,
 )
 from stix.application.ssh_access import told_access
@@ -55,7 +57,7 @@ def report(world: World, who: NodePrincipal, request: Mapping[str, Any]) -> dict
     Raises ``GoneError`` where the cluster has ended.
     """
     now = world.clock.now()
-    cluster = get_cluster(world, who.workspace, who.cluster_id)
+    cluster, node = _cluster_and_node(world, who)
     if cluster.ended:
         raise GoneError(f"Cluster {cluster.name} is gone.")
     idle_since = request.get("idle_since")
@@ -68,8 +70,8 @@ def report(world: World, who: NodePrincipal, request: Mapping[str, Any]) -> dict
         expires_at=now + world.limits.retention_seconds,
     )
     world.store.transact([put(beat, unconditional=True)])
-    if cluster.wanted is Wanted.UP:
-        _take_facts(world, who, request, now)
+    if cluster.wanted is Wanted.UP and node is not None:
+        _take_facts(world, node, request, now)
     for entry in request.get("jobs") or ():
         _take_job(world, who, entry, now)
     stops_at = autostop_at(cluster.autostop, beat.idle_since) if who.rank == 0 else None
@@ -85,26 +87,40 @@ def report(world: World, who: NodePrincipal, request: Mapping[str, Any]) -> dict
     return {"report_seconds": world.limits.report_seconds, "wanted": str(cluster.wanted)}
 
 
-def _take_facts(world: World, who: NodePrincipal, request: Mapping[str, Any], now: float) -> None:
-    """What the report says of the node itself: it lives, its facts, where its peers reach it."""
+def _cluster_and_node(world: World, who: NodePrincipal) -> tuple[Cluster, Node | None]:
+    """In one read. Raises ``NotFoundError`` where the cluster is not there."""
+    keys = [cluster_key(who.workspace, who.cluster_id), node_key(who.workspace, who.cluster_id, who.rank)]
+    cluster, node = world.store.get_many(keys)
+    return read_cluster(cluster, who.cluster_id), None if node is None else load(Node, node)
+
+
+def _take_facts(world: World, seen: Node, request: Mapping[str, Any], now: float) -> None:
+    """What the report says of the node itself: it lives, its facts, where its peers reach it. ``seen``: the
+    node as it was just read, mostly with all of that."""
     told = {name: request[name] for name in ("facts", "address", "peer_port") if request.get(name)}
     before: list[Node] = []
 
-    def change(node: Node) -> Node | None:
-        before[:] = [node]
+    def news(node: Node) -> dict[str, Any]:
         changes = {name: value for name, value in told.items() if getattr(node, name) != value}
         if node.status is not NodeStatus.UP:
             changes |= {"status": NodeStatus.UP, "reason": "", "since": now}
+        return changes
+
+    def change(node: Node) -> Node | None:
+        before[:] = [node]
+        changes = news(node)
         return node.changed(**changes) if changes else None
 
-    node = update(world, Node, node_key(who.workspace, who.cluster_id, who.rank), change)
+    if not news(seen):
+        return
+    node = update(world, Node, node_key(seen.workspace, seen.cluster_id, seen.rank), change)
     if node is None or not before:
         return
     if (node.address, node.peer_port) != (before[0].address, before[0].peer_port):
         tell_peers(world, node)
     facts_changed(world, node, before[0])
     if before[0].status is not NodeStatus.UP:
-        tell_if_complete(world, who.workspace, who.cluster_id)
+        tell_if_complete(world, node.workspace, node.cluster_id)
 
 
 def take_notice(world: World, workspace: str, cluster_id: str, rank: int, notice: Mapping[str, Any]) -> None:

@@ -44,6 +44,7 @@ __all__ = [
     "pool_key",
     "pool_seat_key",
     "put",
+    "read_cluster",
     "save",
     "service_key",
     "to_item",
@@ -293,7 +294,11 @@ def child_records(
 
 def get_cluster(world: World, workspace: str, cluster_id: str) -> Cluster:
     """Raises ``NotFoundError``."""
-    item = world.store.get(cluster_key(workspace, cluster_id))
+    return read_cluster(world.store.get(cluster_key(workspace, cluster_id)), cluster_id)
+
+
+def read_cluster(item: Item | None, cluster_id: str) -> Cluster:
+    """Of what was read under the cluster's key. Raises ``NotFoundError``."""
     if item is None:
         raise NotFoundError(f"There is no cluster with the id {cluster_id!r}.", code="cluster_not_found")
     return load(Cluster, item)

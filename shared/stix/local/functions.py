@@ -106,7 +106,10 @@ class Functions:
     def __init__(self, handlers: Mapping[str, Handler], sizes: Mapping[str, FunctionSize] = FUNCTIONS):
         self._handlers = dict(handlers)
         self._sizes = {name: sizes.get(name, FunctionSize()) for name in self._handlers}
-        self._pools = {name: WorkerPool(name, size.threads) for name, size in self._sizes.items()}
+        self._pools = {
+            name: WorkerPool(name, size.threads, ordered=name not in _REQUESTS)
+            for name, size in self._sizes.items()
+        }
         self._turns = Turns()
 
     def invoke(self, name: str, payload: Mapping[str, Any]) -> Any:

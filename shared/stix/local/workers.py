@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import itertools
 import logging
 import math
@@ -11,27 +10,31 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from contextlib import suppress
+from typing import TypeVar, cast
 
 __all__ = ["WorkerPool", "run_in_thread"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_Entry = tuple[float, int, Callable[[], None] | None]
+_Queue = queue.PriorityQueue[_Entry] | queue.SimpleQueue[_Entry]
 
 
 class WorkerPool:
-    """At most ``size`` threads that run what is submitted, in order of arrival where ``order`` is equal.
+    """At most ``size`` threads that run what is submitted, in order of arrival where ``order`` is equal, or
+    always where the pool is not ``ordered``, which costs less.
 
     The threads are daemons: an invocation that hangs must not keep the process from ending. After ``close``
     whatever is submitted is dropped.
     """
 
-    def __init__(self, name: str, size: int):
+    def __init__(self, name: str, size: int, *, ordered: bool = True):
         self._name = name
         self._size = size
         self._lock = threading.Lock()
-        self._work: queue.PriorityQueue[tuple[float, int, Callable[[], None] | None]] = queue.PriorityQueue()
+        self._work: _Queue = queue.PriorityQueue() if ordered else queue.SimpleQueue()
         self._arrivals = itertools.count()
         self._threads: list[threading.Thread] = []
         self._unfinished = 0
@@ -91,15 +94,27 @@ async def run_in_thread(submit: Callable[[Callable[[], None]], None], work: Call
 
     It is dropped if it has not begun when the caller is cancelled.
     """
-    future: concurrent.futures.Future[T] = concurrent.futures.Future()
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return  # its caller was cancelled
+        if error is None:
+            future.set_result(cast(T, result))
+        else:
+            future.set_exception(error)
 
     def run() -> None:
-        if not future.set_running_or_notify_cancel():
+        if future.cancelled():
             return
+        outcome: tuple[T | None, BaseException | None]
         try:
-            future.set_result(work())
+            outcome = work(), None
         except BaseException as exc:  # noqa: BLE001 - carried over to the caller
-            future.set_exception(exc)
+            outcome = None, exc
+        with suppress(RuntimeError):  # the loop was closed: nobody waits
+            loop.call_soon_threadsafe(settle, *outcome)
 
     submit(run)
-    return await asyncio.wrap_future(future)
+    return await future
