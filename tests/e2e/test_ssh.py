@@ -174,6 +174,7 @@ def test_another_host_key_is_refused(office: Office, way: str) -> None:
     config = f"/usr/sbin/sshd -o HostKey=/etc/ssh/{stranger.name}"
     start = ["nsenter", f"--target={inside(office, 1)}", "--net", "--mount", "--pid", "--uts"]
     subprocess.run([*start, *config.split()], check=True)
+    await_that("the stranger listens", lambda: listens(office, 1))
     try:
         refused = office.run("ssh", "dev-worker1", "hostname", code=255)
         assert "Host key verification failed" in refused.stderr
@@ -182,6 +183,7 @@ def test_another_host_key_is_refused(office: Office, way: str) -> None:
         for process in servers_of(office, 1):
             process.kill()
         subprocess.run([*start, "/usr/sbin/sshd"], check=True)
+        await_that("sshd listens", lambda: listens(office, 1))
     assert office.run("ssh", "dev-worker1", "hostname").stdout == "host1\n"
 
 
@@ -232,6 +234,7 @@ def test_every_way_that_was_tried_is_named_when_none_leads_there(office: Office)
         office.network.plug("user", plugged=True)
         start = ["nsenter", f"--target={inside(office, 0)}", "--net", "--mount", "--pid", "--uts"]
         subprocess.run([*start, "/usr/sbin/sshd"], check=True)
+        await_that("sshd listens", lambda: listens(office, 0))
     assert office.run("ssh", "dev", "hostname").stdout == "host0\n"
 
 
@@ -293,6 +296,12 @@ def servers_of(office: Office, rank: int) -> list[psutil.Process]:
     """The sshd that listens, without those that serve a session."""
     found = [one for one in processes_of(office, rank) if one.name() == "sshd"]
     return [one for one in found if "listener" in " ".join(one.cmdline())]
+
+
+def listens(office: Office, rank: int) -> bool:
+    """Whether its sshd, which goes to the background before, has bound its port."""
+    sockets = Path(f"/proc/{inside(office, rank)}/net/tcp").read_text().splitlines()[1:]
+    return any(line.split()[1].endswith(":0016") and line.split()[3] == "0A" for line in sockets)
 
 
 def inside(office: Office, rank: int) -> int:

@@ -98,6 +98,22 @@ def test_a_new_replica_gets_requests_and_one_that_left_gets_none(gateway):
     eventually(lambda: {httpx.get(f"{gateway.url}/who").text for _ in range(4)} == {"b"})
 
 
+def test_requests_are_answered_when_two_of_three_replicas_have_just_died(gateway):
+    """Each dead one has fewer connections than the live one, which is busy, and so is asked first."""
+    replicas = {name: gateway.replica(name) for name in "abc"}
+    gateway.show(*(one.entry() for one in replicas.values()))
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(httpx.get, f"{gateway.url}/slow/5", timeout=10)
+        seen = eventually(
+            lambda: [name for name, one in gateway.chat()["replicas"].items() if one["in_flight"]]
+        )
+        for name in set(replicas) - set(seen):
+            replicas[name].kill()
+        answers = [httpx.get(f"{gateway.url}/who") for _ in range(3)]
+        assert [(one.status_code, [one.text]) for one in answers] == [(200, seen)] * 3
+        assert [busy.result().text] == seen
+
+
 def test_a_service_is_added_and_removed_by_a_reload_that_keeps_what_is_in_progress(gateway):
     a = gateway.replica("a")
     gateway.show(a.entry())

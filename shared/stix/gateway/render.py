@@ -38,7 +38,8 @@ defaults
     timeout http-keep-alive 60s
     timeout client-fin 30s
     timeout tunnel 1h
-    retries 3
+    # A lost replica has the fewest connections, so it is asked until its third error: twice for two of them.
+    retries 6
     option redispatch 1
     retry-on conn-failure empty-response
     option abortonclose
