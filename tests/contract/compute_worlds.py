@@ -36,12 +36,12 @@ def run_agent(path):
 _DEADLINE_SECONDS = 60.0
 
 
-def until(condition: Callable[[], Any], what: str = "") -> Any:
+def until(condition: Callable[[], Any], what: str | Callable[[], str] = "") -> Any:
     """The condition's first true value; fails after a deadline that only a hang can reach."""
     deadline = time.monotonic() + _DEADLINE_SECONDS
     while not (value := condition()):
         if time.monotonic() > deadline:
-            pytest.fail(f"it never came true: {what or condition}")
+            pytest.fail(f"it never came true: {what() if callable(what) else what or condition}")
         time.sleep(0.01)
     return value
 
@@ -293,9 +293,15 @@ def states(compute: Compute, world: ComputeWorld, ids: list[str]) -> list[Machin
 
 
 def await_states(compute: Compute, world: ComputeWorld, ids: list[str], state: MachineState) -> list[Machine]:
+    seen: list[Machine] = []
+
     def reached() -> bool:
         world.settle()
-        return set(states(compute, world, ids)) == {state}
+        seen[:] = compute.describe(world.place, ids)
+        return {machine.state for machine in seen} == {state}
 
-    until(reached, f"{ids} are {state}")
-    return compute.describe(world.place, ids)
+    def said() -> str:
+        return f"all are {state}, not " + ", ".join(f"{one.id} {one.state} ({one.reason})" for one in seen)
+
+    until(reached, said)
+    return seen

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from stix.agent import archive as agent_archive
@@ -305,6 +306,22 @@ world.compute().create(world.request("a", 3))
 if when == "afterwards":
     os.kill(os.getpid(), 9)
 """
+
+
+def test_machine_runs_when_whoever_started_it_dies_before_it_says_so(tmp_path: Path) -> None:
+    group = tmp_path / "group"
+    group.mkdir()
+    os.mkfifo(group / "cgroup.procs")  # where the shell waits
+    started = launch(tmp_path, ["sleep", "60"], {"PATH": os.environ["PATH"]}, [str(group)])
+    assert started is not None
+    os.close(started.report)
+    process = psutil.Process(started.pid)
+    try:
+        assert (group / "cgroup.procs").read_text() == f"{started.pid}\n"
+        until(lambda: process.is_running() and process.cmdline()[:1] == ["sleep"], "it is the machine")
+    finally:
+        process.kill()
+        os.waitpid(started.pid, 0)
 
 
 @pytest.mark.parametrize("when", ["after-place", "before-start", "after-spawn", "after-boot", "afterwards"])
