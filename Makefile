@@ -44,7 +44,7 @@ demo: $(VENV)/.local
 
 # The checks run beside the tests. Tests that start processes wait most of their time: there are more workers than
 # the two cores on which this has to end within nine minutes.
-WORKERS ?= 4
+WORKERS ?= 6
 test: $(VENV)/.dev
 	+@$(MAKE) --no-print-directory -j 3 check pytest
 
