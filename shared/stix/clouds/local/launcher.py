@@ -21,8 +21,8 @@ LOG = "machine.log"
 _PID_FILE = "pid"
 _LOCK_FD, _REPORT_FD = 3, 4
 # The shell writes its pid before it becomes the machine, so that the pid is on disk before anything can fork.
-# "started" tells a shell that failed from one that is about to become the machine. It is said in a shell of its
-# own, which alone dies of a pipe that nobody reads: whoever started the machine may have been killed.
+# "started" tells a shell that failed from one that is about to become the machine. A shell of its own says
+# so, which alone dies of a pipe that nobody reads: whoever started the machine may have been killed.
 _SCRIPT = """
 cd "$1" || exit 70
 echo $$ > "$2" || exit 70
