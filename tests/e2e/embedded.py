@@ -34,6 +34,14 @@ T = TypeVar("T")
 Done = subprocess.CompletedProcess[str]
 
 
+def command_of(process: psutil.Process) -> list[str]:
+    """Its command line, empty once it has ended: those that were just listed may have."""
+    try:
+        return list(process.cmdline())
+    except psutil.NoSuchProcess:
+        return []
+
+
 def await_that(what: str, look: Callable[[], T], *, seconds: float = GENEROUS, every: float = 0.05) -> T:
     """The first truthy value of ``look``; the deadline only keeps a failure from hanging. What takes longer
     is looked for less often: a look may be a command."""
@@ -146,10 +154,7 @@ class EmbeddedHome:
         """The agents by node rank."""
         found = {}
         for process in self.processes():
-            try:
-                command = process.cmdline()
-            except psutil.NoSuchProcess:
-                continue
+            command = command_of(process)
             if "agent" in command[2:5] and "--config" in command:
                 found[int(Path(command[-1]).parent.name.rpartition("-")[2])] = process
         return found

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.embedded import ENDED, GENEROUS, EmbeddedHome, await_that
+from tests.e2e.embedded import ENDED, GENEROUS, EmbeddedHome, await_that, command_of
 
 pytestmark = pytest.mark.xdist_group("e2e-commands")
 
@@ -76,7 +76,7 @@ def test_secret_is_only_where_it_must_be_and_nowhere_once_the_job_has_ended(
     assert held
     assert {path.parts[0] for path in held} == {"secrets"}
     # No command line shows it; the environment of the job's own processes must hold it.
-    assert not [process for process in up.processes() if value in " ".join(process.cmdline())]
+    assert not [process for process in up.processes() if value in " ".join(command_of(process))]
     (out / "go").touch()
     assert up.stix("logs", CLUSTER, str(job)).stdout == f"{len(value)}\n"
     assert up.await_job(CLUSTER, job)["status"] == "SUCCEEDED"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.embedded import EmbeddedHome, await_that
+from tests.e2e.embedded import EmbeddedHome, await_that, command_of
 
 pytestmark = pytest.mark.xdist_group("e2e-gang")
 
@@ -39,7 +39,7 @@ def test_other_rank_is_cancelled_when_one_fails(gang: EmbeddedHome, out: Path, f
         job = client.job("gang", "latest")
     assert (job["status"], job["exit_codes"][failing]) == ("FAILED", 9)
     assert job["exit_codes"][1 - failing] != 0
-    assert not [process for process in gang.processes() if "sleep" in process.cmdline()[:1]]
+    assert not [process for process in gang.processes() if "sleep" in command_of(process)[:1]]
     assert not (out / "slept").exists()
 
 
@@ -70,6 +70,6 @@ def test_cancel_ends_every_rank_when_a_gang_runs(gang: EmbeddedHome, out: Path) 
     gang.stix("cancel", "-y", "gang", str(job_id))
     assert gang.await_job("gang", job_id)["status"] == "CANCELLED"
     deadline = time.monotonic() + 10
-    while [p for p in gang.processes() if p.cmdline()[:1] == ["sleep"]] and time.monotonic() < deadline:
+    while [p for p in gang.processes() if command_of(p)[:1] == ["sleep"]] and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not [p for p in gang.processes() if p.cmdline()[:1] == ["sleep"]]
+    assert not [p for p in gang.processes() if command_of(p)[:1] == ["sleep"]]

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from stix.local.daemon import status
-from tests.e2e.embedded import ROOT, EmbeddedHome, await_that
+from tests.e2e.embedded import ROOT, EmbeddedHome, await_that, command_of
 from tests.e2e.serving_load import Load, Record
 from tests.integration.gateway_world import has_haproxy
 
@@ -107,7 +107,7 @@ class Served:
 
 def kill_machine(home: EmbeddedHome, machine: str) -> None:
     """As if its power went: all its processes at once."""
-    roots = [one for one in home.processes() if f"/{machine}/" in f"{' '.join(one.cmdline())}/"]
+    roots = [one for one in home.processes() if f"/{machine}/" in f"{' '.join(command_of(one))}/"]
     for process in [child for root in roots for child in root.children(recursive=True)] + roots:
         try:
             process.kill()

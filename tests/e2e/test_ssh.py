@@ -17,7 +17,7 @@ import pytest
 
 from stix.catalog.row import CatalogRow
 from stix.catalog.snapshot import use_rows
-from tests.e2e.embedded import STIX, EmbeddedHome, await_that
+from tests.e2e.embedded import STIX, EmbeddedHome, await_that, command_of
 from tests.e2e.namespaces import Network, host_shell, missing
 from tests.providers.aws.server import AwsServer
 
@@ -194,7 +194,7 @@ def test_client_ends_with_an_error_when_the_agent_dies(office: Office) -> None:
         client = office.begin("ssh", "dev-worker1", "echo begun; exec sleep 600")
         assert client.stdout is not None
         assert client.stdout.readline() == "begun\n"
-        agent = [one for one in processes_of(office, 1) if "agent.pyz" in one.cmdline()]
+        agent = [one for one in processes_of(office, 1) if "agent.pyz" in command_of(one)]
         for process in agent:
             process.kill()
         _, said = client.communicate(timeout=60)
@@ -295,7 +295,7 @@ def processes_of(office: Office, rank: int) -> list[psutil.Process]:
 def servers_of(office: Office, rank: int) -> list[psutil.Process]:
     """The sshd that listens, without those that serve a session."""
     found = [one for one in processes_of(office, rank) if one.name() == "sshd"]
-    return [one for one in found if "listener" in " ".join(one.cmdline())]
+    return [one for one in found if "listener" in " ".join(command_of(one))]
 
 
 def listens(office: Office, rank: int) -> bool:
