@@ -107,6 +107,7 @@ class _Connection(HttpToolsProtocol):
             super().send_400_response(msg)
         else:
             self._refusal = msg
+            self.flow.pause_reading()  # nothing that follows counts, so none of it is kept
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
