@@ -155,7 +155,7 @@ def test_machine_joins_under_its_own_id_when_it_boots(
     plane: ControlPlane, around: Surroundings, boot: Callable[..., Host], cloud: str
 ) -> None:
     host = boot(script(around, plane.join_token, cloud))
-    eventually(lambda: plane.ranks, f"a join; the console says {host.console}")
+    eventually(lambda: plane.peers, f"a join; the console says {host.console}")
     assert list(plane.ranks) == [MACHINES[cloud]]
     assert plane.peers[0]["address"] == "127.0.0.1"
 
