@@ -251,7 +251,8 @@ def test_job_runs_in_the_given_cgroup_files_when_it_is_confined(tmp_path):
         assert plane.log(job)[1] == procs.read_bytes()
 
 
-def test_newer_run_of_a_managed_task_begins_only_when_the_older_one_has_ended(tmp_path):
+@pytest.mark.parametrize("agent", ["stays", "is killed meanwhile"])
+def test_newer_run_of_a_managed_task_begins_only_when_the_older_one_has_ended(tmp_path, agent):
     """As where the head that could have ended it was lost with its machine."""
     managed = {
         "job": 3,
@@ -261,15 +262,23 @@ def test_newer_run_of_a_managed_task_begins_only_when_the_older_one_has_ended(tm
         "recoveries": 0,
         "grace_seconds": 20,
     }
-    order = tmp_path / "order"
-    with cluster(tmp_path) as (plane, _):
+    order, told, gate = tmp_path / "order", tmp_path / "told", tmp_path / "gate"
+    with cluster(tmp_path) as (plane, nodes):
         plane._on_checkpoints = lambda rank, body: {}
-        trap = f"trap 'sleep 0.5; echo old ends >> {order}; exit 0' TERM"
+        at_end = f"touch {told}; while [ ! -e {gate} ]; do sleep 0.02; done; echo old ends >> {order}; exit 0"
         old = plane.submit(
-            f"{trap}; echo old runs >> {order}; sleep 300 & wait $!", managed={**managed, "run": 4}
+            f"trap '{at_end}' TERM; echo old runs >> {order}; sleep 300 & wait $!",
+            managed={**managed, "run": 4},
         )
         eventually(order.exists, "the old run is on its way")
         new = plane.submit(f"echo new runs >> {order}", managed={**managed, "run": 5})
+        eventually(told.exists, "the old run is to end")
+        if agent != "stays":
+            nodes[0].kill()
+            reports = plane.calls.count("report")
+            nodes[0].start()
+            eventually(lambda: plane.calls.count("report") > reports, "the next agent is there")
+        gate.touch()
         assert plane.wait_for(new)["status"] == "SUCCEEDED"
         assert order.read_text().splitlines() == ["old runs", "old ends", "new runs"]
         assert "a newer run of the task begins" in plane.notes(old)

@@ -51,7 +51,7 @@ class Worker:
             runner = Runner(folder, assignment, self._around, self._on_state)
             self._runners[runner.job_id] = runner
         for runner in list(self._runners.values()):
-            runner.begin()
+            self._begin(runner)
         self._refresh_idle()
         self._retain()
 
@@ -141,17 +141,21 @@ class Worker:
         write_json(os.path.join(folder, "assignment.json"), assignment)
         runner = Runner(folder, assignment, self._around, self._on_state)
         with self._lock:
-            older = [one for one in self._runners.values() if one.is_earlier_run(runner) and not one.ended]
             self._runners[job] = runner
         self._refresh_idle()
+        self._begin(runner)
+        return runner
+
+    def _begin(self, runner: Runner) -> None:
+        """Of a managed job's task one run may be left that nobody could end: its head was lost. It ends first."""
+        with self._lock:
+            older = [one for one in self._runners.values() if one.is_earlier_run(runner) and not one.ended]
         if older:
             threading.Thread(target=self._begin_after, args=(runner, older), daemon=True).start()
         else:
             runner.begin()
-        return runner
 
     def _begin_after(self, runner: Runner, older: List[Runner]) -> None:
-        """Of a managed job's task one run is left that nobody could end: its head was lost. It ends first."""
         for one in older:
             one.cancel("a newer run of the task begins")
         while not all(one.ended for one in older):
