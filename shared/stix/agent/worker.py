@@ -147,7 +147,7 @@ class Worker:
         return runner
 
     def _begin(self, runner: Runner) -> None:
-        """Of a managed job's task one run may be left that nobody could end: its head was lost. It ends first."""
+        """A run of the same task that nobody could end, since its head was lost, ends first."""
         with self._lock:
             older = [one for one in self._runners.values() if one.is_earlier_run(runner) and not one.ended]
         if older:

@@ -243,7 +243,7 @@ def _lost(draft: Draft, index: int, seen: Seen) -> None:
     if gang is not None and verdict is not None and verdict.ranks:
         _end_for_replacement(draft, index, verdict, gang, within=grace)
     elif verdict is not None:
-        draft.say("JobMoving", f"{verdict.reason}: the gang moves whole", task=index, place=place)
+        _say_moves_whole(draft, index, verdict.reason, place)
 
 
 def _end_for_replacement(
@@ -273,7 +273,11 @@ def _move_whole(draft: Draft, index: int, reason: str) -> None:
     task = draft.task(index)
     let_go(draft, index, reason, seconds=0.0)
     draft.change_task(index, reason=reason)
-    draft.say("JobMoving", f"{reason}: the gang moves whole", task=index, place=task.place)
+    _say_moves_whole(draft, index, reason, task.place)
+
+
+def _say_moves_whole(draft: Draft, index: int, reason: str, place: str) -> None:
+    draft.say("JobMoving", f"{reason}: the gang moves whole", task=index, place=place)
 
 
 def _trouble(draft: Draft, index: int, seen: Seen) -> None:
