@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,9 @@ from typing import Any
 from stix.local import composition
 from stix.local.clouds import ConnectedClouds
 from stix.local.server import serve
+from tests.ports import free_port
 
 from .simulated_cloud import SimulatedCompute
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def main(home: str, port: str) -> int:

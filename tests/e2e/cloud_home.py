@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 from stix.catalog.row import CatalogRow
 from stix.catalog.snapshot import use_rows
 from tests.e2e.embedded import EmbeddedHome
+from tests.ports import free_port
 from tests.providers.aws.server import AwsServer
 
 __all__ = ["aws_home", "cloud_home"]
@@ -36,9 +36,7 @@ def cloud_home(
     if rows:
         use_rows(folder, rows)
     home = EmbeddedHome(folder, **environ)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     home.stix("api", "start", "--port", str(port), "--public-url", f"http://127.0.0.1:{port}")
     return home
 

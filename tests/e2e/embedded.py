@@ -29,6 +29,8 @@ GENEROUS = 120.0
 ENDED = frozenset({"SUCCEEDED", "FAILED", "FAILED_SETUP", "FAILED_DRIVER", "CANCELLED"})
 
 _SELDOM_SECONDS = 0.3
+_NOT_KEPT = ("STIX_", "PYTEST", "PYTHON", "AWS_", "GOOGLE_", "AZURE_", "KUBE")
+"""Also the credentials of clouds that emulations in this process have put there for other tests."""
 
 T = TypeVar("T")
 Done = subprocess.CompletedProcess[str]
@@ -55,6 +57,18 @@ def await_that(what: str, look: Callable[[], T], *, seconds: float = GENEROUS, e
         every = max(every, min(every * 1.25, _SELDOM_SECONDS))
 
 
+def read_below(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Every file below the folder, and what is in it. Files and folders may come and go meanwhile."""
+    # A glob fails where a folder goes that it is about to look into.
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            try:
+                if path.is_file():
+                    yield path, path.read_bytes()
+            except FileNotFoundError:
+                continue
+
+
 def live_items(store: StateStore) -> list[Item]:
     """Items that somebody still has to look at."""
     far = time.time() + 10 * 365 * 86400
@@ -72,7 +86,7 @@ class EmbeddedHome:
 
     def __init__(self, folder: Path, **settings: str):
         self.folder = folder
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("STIX_", "PYTEST", "PYTHON"))}
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_KEPT)}
         self.environ = kept | {"STIX_HOME": str(folder), "COLUMNS": "80"} | settings
 
     # -- commands --------------------------------------------------------------------------------------------
@@ -95,15 +109,20 @@ class EmbeddedHome:
         return done
 
     def spawn(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-        """Begin a command in a session of its own, as a terminal would."""
-        return subprocess.Popen(
-            [STIX, *arguments],
-            env=self.environ,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | options,
-        )
+        """Begin a command in a session of its own, as a terminal would: it hears Ctrl-C, also where these
+        tests run in the background and so do not."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen(
+                [STIX, *arguments],
+                env=self.environ,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | options,
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def exec(self, cluster: str, command: str, *flags: str) -> int:
         """Queue a command; its job id."""
@@ -175,6 +194,10 @@ class EmbeddedHome:
                 continue
         return found
 
+    def await_no_process(self) -> None:
+        """What was ended may take a moment to go."""
+        await_that("no process is left", lambda: not self.processes())
+
     # -- state -----------------------------------------------------------------------------------------------
 
     def live_items(self) -> list[Item]:
@@ -207,7 +230,7 @@ class EmbeddedHome:
             stop(self.folder)
         except AssertionError as exc:
             problems.append(str(exc))
-        left = self._left(seconds=15.0)
+        left = self._left(seconds=60.0)
         if left:
             problems.append("left over: " + "; ".join(f"{pid} {command}" for pid, command in left.items()))
         assert not problems, "\n".join(problems)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.embedded import ENDED, GENEROUS, EmbeddedHome, await_that, command_of
+from tests.e2e.embedded import ENDED, GENEROUS, EmbeddedHome, await_that, command_of, read_below
 
 pytestmark = pytest.mark.xdist_group("e2e-commands")
 
@@ -55,14 +55,7 @@ def test_env_reaches_the_job_when_given_as_a_value_a_name_or_a_file(up: Embedded
 
 def files_holding(folder: Path, text: str) -> list[Path]:
     """Every file below ``folder`` with ``text`` in it."""
-    found = []
-    for path in folder.rglob("*"):
-        try:
-            if path.is_file() and text.encode() in path.read_bytes():
-                found.append(path.relative_to(folder))
-        except FileNotFoundError:
-            continue
-    return found
+    return [path.relative_to(folder) for path, data in read_below(folder) if text.encode() in data]
 
 
 def test_secret_is_only_where_it_must_be_and_nowhere_once_the_job_has_ended(
@@ -87,6 +80,10 @@ def test_cancel_ends_a_running_and_a_queued_job(up: EmbeddedHome, out: Path) -> 
     whole = ("--cpus", f"{node_cpus(up):g}")
     running = [up.exec(CLUSTER, f"touch {out}/{n}; sleep 300", *whole) for n in range(2)]
     await_that("both nodes are busy", lambda: len(list(out.iterdir())) == 2)
+    await_that(
+        "it is known that they are",
+        lambda: all(up.job(CLUSTER, job)["status"] == "RUNNING" for job in running),
+    )
     queued = up.exec(CLUSTER, f"touch {out}/never", *whole)
     assert up.job(CLUSTER, queued)["status"] == "PENDING"
     up.stix("cancel", "-y", CLUSTER, str(queued))

@@ -109,7 +109,7 @@ class Killing:
         assert unsuccessful <= rounds // 30, self.reasons
         assert sum(self.kills.values()) >= rounds - rounds // 10, "the server was seldom there to be killed"
         await_that("every run ends", lambda: not self.home.live_runs())
-        assert self.home.live_items() == []
+        await_that("nothing is left to do", lambda: not self.home.live_items())
         assert not list((self.home.folder / "nodes").glob("local-*"))
 
 
@@ -126,7 +126,12 @@ def test_every_job_runs_once_when_the_server_is_killed_at_any_moment(
         killing.round(number)
     killing.check(rounds)
     home.stix("api", "stop")
-    assert home.processes() == []
+    home.await_no_process()
+
+
+def until_told(out: Path) -> str:
+    """What a job does that begins, and goes on when ``go`` is there."""
+    return f"touch {out}/begun; until [ -e {out}/go ]; do sleep 0.1; done"
 
 
 @pytest.mark.parametrize("code", [0, 7])
@@ -135,10 +140,11 @@ def test_exit_code_arrives_when_the_agent_is_killed_during_the_job(
 ) -> None:
     cluster = f"orphan{code}"
     home.stix("launch", "-y", "-c", cluster)
-    job = home.exec(cluster, f"echo before; touch {out}/begun; sleep 1.5; echo after; exit {code}")
+    job = home.exec(cluster, f"echo before; {until_told(out)}; echo after; exit {code}")
     await_that("the job begins", (out / "begun").exists)
     agent = home.agents()[0]
     agent.kill()
+    (out / "go").touch()
     assert home.stix("logs", cluster, str(job), code=code).stdout == "before\nafter\n"
     assert home.await_job(cluster, job)["status"] == ("SUCCEEDED" if code == 0 else "FAILED")
     assert home.agents()[0].pid != agent.pid
@@ -185,7 +191,7 @@ def await_log_end(home: EmbeddedHome, cluster: str, job: int) -> None:
 def test_job_goes_on_when_the_command_that_follows_it_is_killed(home: EmbeddedHome, out: Path) -> None:
     home.stix("launch", "-y", "-c", "left")
     follower = subprocess.Popen(
-        [STIX, "exec", "left", f"touch {out}/begun; sleep 1; echo done > {out}/result"],
+        [STIX, "exec", "left", f"{until_told(out)}; echo done > {out}/result"],
         env=home.environ,
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
@@ -198,6 +204,7 @@ def test_job_goes_on_when_the_command_that_follows_it_is_killed(home: EmbeddedHo
     with home.client() as client:
         job = client.job("left", "latest")
     assert job["status"] not in ENDED
+    (out / "go").touch()
     assert home.await_job("left", job["id"])["status"] == "SUCCEEDED"
     assert (out / "result").read_text() == "done\n"
     home.stix("down", "-y", "left")

@@ -40,6 +40,6 @@ def test_homes_do_not_disturb_each_other_when_used_at_the_same_time(
 
     homes[0].stix("down", "-y", "same")
     homes[0].stix("api", "stop")
-    assert homes[0].processes() == []
+    homes[0].await_no_process()
     assert names(homes[1]) == ["same"]
     assert homes[1].stix("exec", "same", "echo unharmed").stdout == "unharmed\n"

@@ -11,7 +11,6 @@ import ctypes
 import os
 import secrets
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -23,6 +22,8 @@ import httpx
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.ports import free_port
 
 __all__ = ["URGENT", "ControlPlane", "binaries"]
 
@@ -57,7 +58,7 @@ class ControlPlane:
         self._running: list[subprocess.Popen[bytes]] = []
         self._token = secrets.token_hex(16)
         self._client: httpx.Client | None = None
-        self.url = f"https://127.0.0.1:{_free_port()}"
+        self.url = f"https://127.0.0.1:{free_port()}"
         try:
             self._start()
         except BaseException:
@@ -119,7 +120,7 @@ class ControlPlane:
 
     def _start(self) -> None:
         self._keys()
-        etcd, peers = (f"http://127.0.0.1:{_free_port()}" for _ in range(2))
+        etcd, peers = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
         self._run(
             "etcd",
             {
@@ -221,9 +222,3 @@ class ControlPlane:
 def _end_with_parent() -> None:
     """In the child: killed with the process that started it, even if that one is killed itself."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
