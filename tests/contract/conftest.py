@@ -123,7 +123,7 @@ class ObjectStoreUnderTest:
     def send(self, signed: SignedUrl, data: bytes | None = None) -> Answer:
         """The request that the URL permits, over real HTTP, with its headers and no others."""
         url = urlsplit(signed.url)
-        connection = http.client.HTTPConnection(url.hostname, url.port, timeout=20)
+        connection = http.client.HTTPConnection(url.hostname, url.port, timeout=60)
         try:
             connection.request(
                 signed.method, f"{url.path}?{url.query}", body=data, headers=dict(signed.headers)

@@ -11,6 +11,7 @@ import pytest
 from stix.agent.peer_channel import PeerChannel, PeerError, accept_peer, connect_peer
 
 KEY = b"k" * 32
+DEADLINE = 60
 
 
 def serve(server: socket.socket, key: bytes) -> list[object]:
@@ -20,7 +21,7 @@ def serve(server: socket.socket, key: bytes) -> list[object]:
     def accept() -> None:
         connection, _ = server.accept()
         try:
-            outcome.append(accept_peer(connection, key, 10))
+            outcome.append(accept_peer(connection, key, DEADLINE))
         except PeerError as exc:
             outcome.append(exc)
 
@@ -33,7 +34,7 @@ def serve(server: socket.socket, key: bytes) -> list[object]:
 def test_messages_pass_both_ways_when_the_keys_are_equal():
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         outcome = serve(server, KEY)
-        client = connect_peer("127.0.0.1", server.getsockname()[1], KEY, "head", 10)
+        client = connect_peer("127.0.0.1", server.getsockname()[1], KEY, "head", DEADLINE)
         outcome[0].join()
         role, channel = outcome[1]
         assert role == "head"
@@ -51,7 +52,7 @@ def test_both_sides_refuse_when_the_keys_differ():
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         outcome = serve(server, b"x" * 32)
         with pytest.raises(PeerError, match="key"):
-            connect_peer("127.0.0.1", server.getsockname()[1], KEY, "head", 10)
+            connect_peer("127.0.0.1", server.getsockname()[1], KEY, "head", DEADLINE)
         outcome[0].join()
         assert isinstance(outcome[1], PeerError)
 
@@ -90,7 +91,7 @@ def test_message_is_refused_when_it_is_not_the_other_sides_next(fault):
 
 
 def test_error_says_why_when_nobody_listens():
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        port = server.getsockname()[1]
-    with pytest.raises(PeerError, match="refused"):
-        connect_peer("127.0.0.1", port, KEY, "probe", 10)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # Held, so that nobody else comes to listen there.
+        with pytest.raises(PeerError, match="refused"):
+            connect_peer("127.0.0.1", silent.getsockname()[1], KEY, "probe", DEADLINE)

@@ -10,7 +10,7 @@ from stix.adapters.sqlite import SqliteStateStore
 from stix.adapters.sqlite_database import SqliteDatabase
 from stix.ports.state_store import Item, Key, Put, VersionConflictError
 
-DEADLINE = 20
+DEADLINE = 60
 
 
 class Groups:

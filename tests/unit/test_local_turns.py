@@ -11,7 +11,7 @@ import pytest
 
 from stix.local.turns import SHARE, Turns
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 @contextmanager

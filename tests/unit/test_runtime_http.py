@@ -9,7 +9,7 @@ from aws_lambda_powertools import Logger
 
 from stix.runtime.http import ResolverOfEachThread, answer, new_resolver, node_of, user_of
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 def request(path: str, context: dict[str, Any]) -> dict[str, Any]:

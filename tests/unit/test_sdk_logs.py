@@ -105,7 +105,7 @@ def test_chunks_are_written_in_order_when_their_downloads_end_out_of_order(
 
     def late_first(url: str, headers: Any) -> bytes | None:
         if "/0/0?" in url:
-            assert second_done.wait(10)
+            assert second_done.wait(60)
         data = get(url, headers)
         second_done.set()
         return data

@@ -27,7 +27,7 @@ from tests.contract.workflows.functions import Functions
 
 REGION = "us-east-1"
 MACHINE = f"arn:aws:states:{REGION}:123456789012:stateMachine:"
-LONGEST_WAIT = 60.0
+LONGEST_WAIT = 300.0
 Case = dict[str, Any]
 CASES: list[Case] = json.loads(Path(__file__).with_name("cases.json").read_text(encoding="utf-8"))
 SHARED = [case for case in CASES if "only_ours" not in case]
