@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import signal
@@ -12,13 +13,13 @@ import pytest
 
 from tests.e2e.cloud_home import aws_home
 from tests.e2e.container_engine import Engine, NoEngineError, Registry
-from tests.e2e.embedded import EmbeddedHome, await_that
+from tests.e2e.embedded import EmbeddedHome, await_that, read_below
 from tests.providers.aws.server import AwsServer
 
 pytestmark = pytest.mark.xdist_group("e2e-containers")
 
 TOOLS, APP, BARE = "docker:stix/tools:1", "docker:stix/app:1", "docker:stix/bare:1"
-PASSWORD = "correct-horse-battery"
+PASSWORD = "purple-monkey-dishwasher"
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ resources: {{image_id: "{TOOLS}", cpus: 1, memory: 1}}
 envs: {{WORDS: "a 'quoted' word"}}
 secrets: {{TOKEN: null}}
 file_mounts: {{~/below/one.txt: one.txt, /opt/deep/one.txt: one.txt}}
-config: {{docker: {{run_options: ["--env=OPTION=given", "--hostname inside"]}}}}
+config: {{docker: {{run_options: ["--env=OPTION=given", "--hostname inside", "--volume={tmp_path}:/meet"]}}}}
 setup: |
   echo "set up $STIX_SETUP_NODE_RANK"
   echo installed > /usr-tool
@@ -87,7 +88,9 @@ run: |
   echo "$WORDS/$TOKEN/$FROM_IMAGE/$OPTION/$HOME/$PWD/$STIX_NUM_NODES"
   ls /bin/bash /usr/bin/python3 || echo neither
   echo "rank $STIX_NODE_RANK" > made.txt
-  [ "$STIX_NODE_RANK" = 0 ] || sleep 60
+  touch /meet/said-$STIX_NODE_RANK
+  [ "$STIX_NODE_RANK" = 0 ] || sleep 600
+  until [ -e /meet/said-1 ]; do sleep 0.1; done
   echo to the other stream >&2
   exit 9
 """
@@ -122,11 +125,12 @@ def test_cancel_ends_all_that_runs_inside_when_some_of_it_hides(
     )
     job = home.exec(cluster, command)
     other = home.exec(cluster, "sleep 3005", "--num-nodes", "1")
-    await_that("all processes run", lambda: len([p for p in engine.processes() if "sleep 300" in p]) >= 5)
+    sleeps = {f"sleep 300{number}" for number in range(1, 6)}
+    await_that("all processes run", lambda: sleeps <= set(engine.processes()))
     home.stix("cancel", "-y", cluster, str(job))
     assert home.await_job(cluster, job)["status"] == "CANCELLED"
     assert [line for line in engine.processes() if line.startswith("sleep")] == ["sleep 3005"]
-    assert home.job(cluster, other)["status"] == "RUNNING"
+    await_that("the other is known to run", lambda: home.job(cluster, other)["status"] == "RUNNING")
     home.stix("cancel", "-y", cluster, str(other))
     home.await_job(cluster, other)
 
@@ -142,25 +146,32 @@ def test_script_may_end_well_when_it_is_asked_to(home: EmbeddedHome, engine: Eng
 def test_what_the_script_left_behind_is_ended_when_it_ends(
     home: EmbeddedHome, engine: Engine, cluster: str
 ) -> None:
-    job = home.exec(cluster, "sleep 3011 & setsid sleep 3012 & sleep 0.2; exit 4")
+    service = "setsid sh -c 'touch /apart; exec sleep 3012'"
+    job = home.exec(cluster, f"sleep 3011 & {service} & until [ -e /apart ]; do sleep 0.1; done; exit 4")
     ended = home.await_job(cluster, job)
     assert (ended["status"], ended["exit_codes"]) == ("FAILED", [4])
     # As on a machine: what made a session of its own is a service that the task meant to leave.
-    assert [line for line in engine.processes() if "sleep 301" in line] == ["sleep 3012"]
+    await_that(
+        "only that is left",
+        lambda: [line for line in engine.processes() if "sleep 301" in line] == ["sleep 3012"],
+    )
 
 
 def test_job_goes_on_when_the_agent_is_killed_and_comes_back(
     home: EmbeddedHome, engine: Engine, cluster: str, out: Path
 ) -> None:
     flags = ("--num-nodes", "1")
-    job = home.exec(cluster, "for i in 1 2 3 4 5 6; do echo $i; sleep 0.5; done; exit 5", *flags)
+    wait = "until [ -e go ]; do sleep 0.1; done"
+    job = home.exec(cluster, f"for i in 1 2 3; do echo $i; done; {wait}; echo 4; echo 5; exit 5", *flags)
     await_that("it runs", lambda: home.job(cluster, job)["status"] == "RUNNING")
     first = home.agents()[0]
     os.kill(first.pid, signal.SIGKILL)
     await_that("another agent runs", lambda: home.agents().get(0, first).pid != first.pid)
+    (folder,) = home.folder.glob("nodes/*/home/sky_workdir")
+    (folder / "go").touch()
     ended = home.await_job(cluster, job)
     assert (ended["status"], ended["exit_codes"]) == ("FAILED", [5])
-    assert home.stix("logs", cluster, str(job), code=None).stdout.split() == list("123456")
+    assert home.stix("logs", cluster, str(job), code=None).stdout.split() == list("12345")
     # And it can still end what an earlier agent started.
     job = home.exec(cluster, "sleep 3021", *flags)
     await_that("it runs", lambda: any("sleep 3021" in line for line in engine.processes()))
@@ -175,8 +186,9 @@ def test_job_goes_on_when_the_agent_is_killed_and_comes_back(
 def test_container_is_the_same_when_its_cluster_was_stopped(
     home: EmbeddedHome, engine: Engine, cluster: str
 ) -> None:
-    service = "trap 'sleep 0.3; echo bye > /bye; exit' TERM; while :; do sleep 0.1; done"
-    home.stix("exec", cluster, f'echo kept > /kept; setsid sh -c "{service}" & sleep 0.5')
+    service = "trap 'sleep 0.3; echo bye > /bye; exit' TERM; touch /up; while :; do sleep 0.1; done"
+    wait = "until [ -e /up ]; do sleep 0.1; done"
+    home.stix("exec", cluster, f'echo kept > /kept; setsid sh -c "{service}" & {wait}')
     (made,) = engine.running()
     home.stix("stop", "-y", cluster)
     # At once: what ran inside may be in the middle of ending.
@@ -235,14 +247,9 @@ run: echo "$FROM_REGISTRY"
     assert f"Container {registry.address}/tools:1 ({registry.digest}), docker" in done.stderr
     assert ("/v2/tools/manifests/1", 200) in registry.requests
     # It was nowhere but with the control plane's secrets, and is there no longer once the job has ended.
-    left = [
-        path
-        for folder in (home.folder, Path("/dev/shm"))
-        for path in folder.rglob("*")
-        if path.is_file() and PASSWORD.encode() in path.read_bytes()
-    ]
-    assert left == []
-    assert not list(Path("/dev/shm").glob("stix-login-*"))
+    words = (PASSWORD.encode(), base64.b64encode(f"me:{PASSWORD}".encode()))  # The second is the engine's.
+    for folder in (home.folder, Path("/dev/shm")):
+        assert [path for path, data in read_below(folder) if any(word in data for word in words)] == []
     home.stix("down", "-y", "no", "yes")
 
 

@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -19,6 +19,7 @@ from stix.catalog.row import CatalogRow
 from stix.catalog.snapshot import use_rows
 from tests.e2e.embedded import STIX, EmbeddedHome, await_that, command_of
 from tests.e2e.namespaces import Network, host_shell, missing
+from tests.ports import free_port
 from tests.providers.aws.server import AwsServer
 
 SSH_HOME = Path(os.path.expanduser("~root"))
@@ -50,9 +51,7 @@ class Office:
         self.stix = EmbeddedHome(
             home, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_EC2_METADATA_DISABLED="true"
         )
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
 
     def launch(self) -> None:
         url = f"http://127.0.0.1:{self.port}"
@@ -84,10 +83,11 @@ class Office:
         assert code is None or done.returncode == code, f"{command}: {done.returncode} {done.stderr}"
         return done
 
-    def begin(self, *command: str) -> subprocess.Popen[str]:
+    def begin(self, *command: str) -> subprocess.Popen[bytes]:
+        """Its pipes have no buffers: ``communicate`` has all that comes after a line that was read."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         environ = self.stix.environ | {"HOME": str(SSH_HOME)}
-        return subprocess.Popen([*self.enter, *command], env=environ, text=True, **pipes)
+        return subprocess.Popen([*self.enter, *command], env=environ, bufsize=0, **pipes)
 
     def close(self) -> None:
         try:
@@ -167,8 +167,7 @@ def test_a_port_of_the_node_is_brought_here(office: Office, way: str) -> None:
 def test_another_host_key_is_refused(office: Office, way: str) -> None:
     """What the agent reports is what its sshd has; another server in its place is not talked to."""
     office.run(STIX, "ssh", "dev", "--node", "1", "true")
-    [server] = servers_of(office, 1)
-    server.kill()
+    stop_listening(office, 1)
     stranger = office.hosts[1] / "ssh" / f"stranger-{way}"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", stranger], check=True)
     config = f"/usr/sbin/sshd -o HostKey=/etc/ssh/{stranger.name}"
@@ -180,8 +179,7 @@ def test_another_host_key_is_refused(office: Office, way: str) -> None:
         assert "Host key verification failed" in refused.stderr
         assert "host1" not in refused.stdout
     finally:
-        for process in servers_of(office, 1):
-            process.kill()
+        stop_listening(office, 1)
         subprocess.run([*start, "/usr/sbin/sshd"], check=True)
         await_that("sshd listens", lambda: listens(office, 1))
     assert office.run("ssh", "dev-worker1", "hostname").stdout == "host1\n"
@@ -193,13 +191,11 @@ def test_client_ends_with_an_error_when_the_agent_dies(office: Office) -> None:
         office.run(STIX, "ssh", "dev", "--node", "1", "true")
         client = office.begin("ssh", "dev-worker1", "echo begun; exec sleep 600")
         assert client.stdout is not None
-        assert client.stdout.readline() == "begun\n"
-        agent = [one for one in processes_of(office, 1) if "agent.pyz" in command_of(one)]
-        for process in agent:
-            process.kill()
+        assert client.stdout.readline() == b"begun\n"
+        end([one for one in processes_of(office, 1) if "agent.pyz" in command_of(one)])
         _, said = client.communicate(timeout=60)
         assert client.returncode == 255
-        assert "The tunnel to node 1 of dev broke" in said
+        assert b"The tunnel to node 1 of dev broke" in said
         # Its successor opens new ones.
         assert office.run("ssh", "dev-worker1", "hostname").stdout == "host1\n"
     finally:
@@ -212,11 +208,11 @@ def test_session_goes_on_when_the_control_plane_starts_anew(office: Office) -> N
         office.run(STIX, "ssh", "dev", "--node", "1", "true")
         client = office.begin("ssh", "dev-worker1", "for i in $(seq 8); do echo $i; sleep 1; done")
         assert client.stdout is not None
-        assert client.stdout.readline() == "1\n"
+        assert client.stdout.readline() == b"1\n"
         office.stix.stix("api", "stop")
         office.stix.stix("api", "start", "--port", str(office.port))
         said, complaints = client.communicate(timeout=60)
-        assert (client.returncode, said.split()) == (0, list("2345678")), complaints
+        assert (client.returncode, said.split()) == (0, b"2 3 4 5 6 7 8".split()), complaints
     finally:
         office.network.plug("user", plugged=True)
 
@@ -225,8 +221,7 @@ def test_every_way_that_was_tried_is_named_when_none_leads_there(office: Office)
     office.network.plug("user", plugged=False)
     try:
         office.run(STIX, "ssh", "dev", "true")
-        for process in servers_of(office, 0):
-            process.kill()
+        stop_listening(office, 0)
         failed = office.run("ssh", "dev", "hostname", code=255)
         for words in ("directly at 10.231.0.10 port 22", "AWS Systems Manager", "through a tunnel"):
             assert words in failed.stderr
@@ -294,8 +289,21 @@ def processes_of(office: Office, rank: int) -> list[psutil.Process]:
 
 def servers_of(office: Office, rank: int) -> list[psutil.Process]:
     """The sshd that listens, without those that serve a session."""
-    found = [one for one in processes_of(office, rank) if one.name() == "sshd"]
-    return [one for one in found if "listener" in " ".join(command_of(one))]
+    titles = {one: " ".join(command_of(one)) for one in processes_of(office, rank)}
+    return [one for one, title in titles.items() if title.startswith("sshd:") and "[listener]" in title]
+
+
+def end(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def stop_listening(office: Office, rank: int) -> None:
+    """Its sshd ends, and with it the port is free again."""
+    await_that("sshd waits for sessions", lambda: servers_of(office, rank))
+    end(servers_of(office, rank))
+    await_that("nobody listens", lambda: not listens(office, rank))
 
 
 def listens(office: Office, rank: int) -> bool:
@@ -308,6 +316,6 @@ def inside(office: Office, rank: int) -> int:
     """The host's first process, as this machine numbers it."""
     shell = str(office.hosts[rank] / "host.sh")
     found = [one for one in psutil.process_iter(["cmdline"]) if shell in (one.info["cmdline"] or ())]
-    [unshare] = [one for one in found if one.name() == "unshare"]
+    [unshare] = [one for one in found if Path(one.info["cmdline"][0]).name == "unshare"]
     [init] = unshare.children()
     return int(init.pid)
