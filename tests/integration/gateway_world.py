@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import psutil
 import pytest
 
 from stix.gateway import publish_view, read_status
+from tests.ports import free_port
 
 REPLICA = Path(__file__).with_name("replica_double.py")
 _SOURCES = str(Path(__file__).parents[2] / "shared")
@@ -27,14 +29,12 @@ has_haproxy = pytest.mark.skipif(
     reason="HAProxy is not installed (Debian's package haproxy)",
 )
 
-
-def free_port() -> int:
-    with socket.socket() as stream:
-        stream.bind(("127.0.0.1", 0))
-        return int(stream.getsockname()[1])
+PATIENCE = 60.0
+"""Seconds that nothing takes: they only keep a failure from hanging."""
+get = functools.partial(httpx.get, timeout=PATIENCE)
 
 
-def eventually(look: Callable[[], Any], seconds: float = 15.0) -> Any:
+def eventually(look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     deadline = time.monotonic() + seconds
     while True:
         found = look()
@@ -66,6 +66,10 @@ class ReplicaProcess:
             return httpx.get(f"{self.url}/who").status_code == 200
         return False
 
+    def release(self, count: int = 1) -> None:
+        """Lets go so many requests for /hold."""
+        get(f"{self.url}/release/{count}")
+
 
 class GatewayProcess:
     """``python -m stix.gateway`` in a folder, with one service ``chat`` or those of ``show``."""
@@ -91,7 +95,13 @@ class GatewayProcess:
 
     def show(self, *replicas: dict[str, Any], wait: bool = True, **fields: Any) -> None:
         """The service ``chat`` with these replicas; returns when each is as wanted."""
-        service = {"name": "chat", "port": self.port, "wait_seconds": 2, **fields, "replicas": list(replicas)}
+        service = {
+            "name": "chat",
+            "port": self.port,
+            "wait_seconds": 30,
+            **fields,
+            "replicas": list(replicas),
+        }
         self.show_services(service)
         if wait:
             for one in replicas:
@@ -120,6 +130,24 @@ class GatewayProcess:
         found: dict[str, Any] = eventually(as_wanted)
         return found
 
+    @contextlib.contextmanager
+    def holding(self, count: int = 1, method: str = "GET") -> Iterator[list[Future[httpx.Response]]]:
+        """So many requests that are in progress until their replicas release them; at the end all do."""
+        with ThreadPoolExecutor(count) as pool:
+            try:
+                ask = functools.partial(httpx.request, method, f"{self.url}/hold", timeout=PATIENCE)
+                yield [pool.submit(ask) for _ in range(count)]
+            finally:
+                for one in self._replicas:
+                    with contextlib.suppress(httpx.HTTPError):
+                        one.release(count)
+
+    def await_looks(self, count: int = 3) -> None:
+        """Returns when the supervisor has looked at everything so often again, and has told of it."""
+        for _ in range(count):
+            told = self.status()["at"]
+            eventually(lambda: self.status()["at"] > told)  # noqa: B023
+
     @property
     def haproxy_pid(self) -> int:
         return int(self.status()["haproxy"]["pid"])
@@ -134,14 +162,23 @@ class GatewayProcess:
         pid = (self.status().get("haproxy") or {}).get("pid")
         if self.supervisor is not None and self.supervisor.poll() is None:
             self.supervisor.send_signal(signal.SIGTERM)
-            self.supervisor.wait(20)
+            self.supervisor.wait(PATIENCE)
         for one in self._replicas:
             one.kill()
         if pid:
-            left = psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+            left = _is_haproxy(pid)
             if left:
                 os.kill(pid, signal.SIGKILL)
             assert not left, "HAProxy was left behind"
+
+
+def _is_haproxy(pid: int) -> bool:
+    """Not so for a process that was given its number since."""
+    try:
+        process = psutil.Process(pid)
+        return process.name() == "haproxy" and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.fixture

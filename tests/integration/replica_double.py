@@ -1,9 +1,11 @@
 """``python replica_double.py PORT NAME``: a real HTTP/1.1 server as a replica, in a process that can be
 killed.
 
-/who says the name; /slow/SECONDS the same, later; /echo what came in; /stream sends a line, and the last one
-when the request body has ended; /sse three events; /status/CODE answers with it. /sick makes /health answer
-500, /well 200 again. /hits says how many requests with a body arrived at /slow.
+/who says the name; /slow/SECONDS the same, later; /hold the same, once it is let go; /hold/NAME too, but only
+the replica of that name holds it. /release/COUNT lets so many of those go that are held or still come. /echo
+says what came in; /stream sends a line, and the last one when the request body has ended; /sse three events,
+the second and the third when they are let go; /status/CODE answers with it. /sick makes /health answer 500,
+/well 200 again. /hits says how many POST requests arrived at /hold.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 class Replica:
     def __init__(self, name: str) -> None:
         self.name, self.healthy, self.posts = name, True, 0
+        self.let_go = asyncio.Semaphore(0)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -41,7 +44,7 @@ class Replica:
             return False
         body = await _body(reader, headers)
         if path == "/sse":
-            await _events(writer)
+            await self._events(writer)
             return False
         status, answer = await self._answer(method, path, headers, body)
         head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(answer)}\r\nX-Replica: {self.name}\r\n\r\n"
@@ -68,8 +71,14 @@ class Replica:
         if path.startswith("/status/"):
             return int(path.rpartition("/")[2]), b""
         if path.startswith("/slow/"):
-            self.posts += method == "POST"
             await asyncio.sleep(float(path.rpartition("/")[2]))
+        if path.startswith("/release/"):
+            for _ in range(int(path.rpartition("/")[2])):
+                self.let_go.release()
+        if path.startswith("/hold"):
+            self.posts += method == "POST"
+            if path in ("/hold", f"/hold/{self.name}"):
+                await self.let_go.acquire()
         return 200, self.name.encode()
 
     async def _stream(
@@ -83,19 +92,21 @@ class Replica:
         writer.write(b"0\r\n\r\n")
         await writer.drain()
 
+    async def _events(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        for number in range(3):
+            if number:
+                await self.let_go.acquire()
+            _chunk(writer, b"data: %d\n\n" % number)
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
 
 def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
     writer.write(b"%x\r\n%s\r\n" % (len(data), data))
-
-
-async def _events(writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-    for number in range(3):
-        _chunk(writer, b"data: %d\n\n" % number)
-        await writer.drain()
-        await asyncio.sleep(0.3)
-    writer.write(b"0\r\n\r\n")
-    await writer.drain()
 
 
 async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:

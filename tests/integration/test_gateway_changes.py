@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,13 +19,15 @@ import httpx
 import pytest
 
 from tests.integration.gateway_world import (
+    PATIENCE,
     GatewayProcess,
     eventually,
-    free_port,
     gateway,
+    get,
     has_haproxy,
 )
 from tests.integration.test_agent_survival import _oldest_python as oldest_python
+from tests.ports import free_port
 
 __all__ = ["gateway"]
 pytestmark = has_haproxy
@@ -42,7 +43,7 @@ class Load:
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
 
     def _ask(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=5) as client:
+        with httpx.Client(base_url=self._url, timeout=PATIENCE) as client:
             turn = 0
             while not self._ends.is_set():
                 turn += 1
@@ -83,7 +84,7 @@ def test_replicas_come_and_go_under_load_without_a_failed_request_or_a_reload(ga
             gateway.show(*(one.entry() for one in shown))
             names = {one.name for one in shown}
             before = Counter(running.answers)
-            eventually(lambda: all(running.answers[name] > before[name] + 150 for name in names), 30)  # noqa: B023
+            eventually(lambda: all(running.answers[name] > before[name] + 150 for name in names))  # noqa: B023
     assert running.failures == []
     assert sum(running.answers.values()) >= 1200
     assert gateway.status()["haproxy"]["reloads"] == 0
@@ -93,25 +94,25 @@ def test_a_new_replica_gets_requests_and_one_that_left_gets_none(gateway):
     a, b = gateway.replica("a"), gateway.replica("b")
     gateway.show(a.entry(), policy="round_robin")
     gateway.show(a.entry(), b.entry(), policy="round_robin")
-    assert {httpx.get(f"{gateway.url}/who").text for _ in range(4)} == {"a", "b"}
+    assert {get(f"{gateway.url}/who").text for _ in range(4)} == {"a", "b"}
     gateway.show(b.entry(), policy="round_robin")
-    eventually(lambda: {httpx.get(f"{gateway.url}/who").text for _ in range(4)} == {"b"})
+    eventually(lambda: {get(f"{gateway.url}/who").text for _ in range(4)} == {"b"})
 
 
 def test_requests_are_answered_when_two_of_three_replicas_have_just_died(gateway):
     """Each dead one has fewer connections than the live one, which is busy, and so is asked first."""
     replicas = {name: gateway.replica(name) for name in "abc"}
     gateway.show(*(one.entry() for one in replicas.values()))
-    with ThreadPoolExecutor(1) as pool:
-        busy = pool.submit(httpx.get, f"{gateway.url}/slow/5", timeout=10)
+    with gateway.holding() as [busy]:
         seen = eventually(
             lambda: [name for name, one in gateway.chat()["replicas"].items() if one["in_flight"]]
         )
         for name in set(replicas) - set(seen):
             replicas[name].kill()
-        answers = [httpx.get(f"{gateway.url}/who") for _ in range(3)]
+        answers = [get(f"{gateway.url}/who") for _ in range(3)]
         assert [(one.status_code, [one.text]) for one in answers] == [(200, seen)] * 3
-        assert [busy.result().text] == seen
+        assert not busy.done()
+    assert [busy.result().text] == seen
 
 
 def test_a_service_is_added_and_removed_by_a_reload_that_keeps_what_is_in_progress(gateway):
@@ -119,25 +120,29 @@ def test_a_service_is_added_and_removed_by_a_reload_that_keeps_what_is_in_progre
     gateway.show(a.entry())
     chat = {"name": "chat", "port": gateway.port, "replicas": [a.entry()]}
     other = {**chat, "name": "other", "port": free_port()}
-    with load(gateway) as running, ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(httpx.get, f"{gateway.url}/slow/3", timeout=10)
-        eventually(lambda: gateway.chat()["in_flight"])
+    with load(gateway) as running, gateway.holding() as [slow]:
+        eventually(lambda: gateway.chat()["replicas"]["a"]["in_flight"])
         for _ in range(3):
             gateway.show_services(chat, other)
             eventually(lambda: _status(f"http://127.0.0.1:{other['port']}/who") == 200)
             gateway.show_services(chat)
             eventually(lambda: _status(f"http://127.0.0.1:{other['port']}/who") is None)
+        assert not slow.done()
+        a.release()
         assert slow.result().text == "a"
+        eventually(lambda: sum(running.answers.values()) > 100)
     assert running.failures == []
-    assert sum(running.answers.values()) > 100
     assert gateway.status()["haproxy"]["reloads"] == 6
 
 
 def _status(url: str) -> int | None:
+    """None where nothing listens; 0 where the connection broke, as in a listener that is just closed."""
     try:
-        return httpx.get(url).status_code
+        return int(get(url).status_code)
     except httpx.ConnectError:
         return None
+    except httpx.TransportError:
+        return 0
 
 
 def test_more_replicas_than_slots_are_all_used(gateway):
@@ -147,50 +152,52 @@ def test_more_replicas_than_slots_are_all_used(gateway):
     # All but one are addresses that nothing listens on.
     gateway.show(*entries, wait=False)
     gateway.await_state("a0", "ready")
-    assert "nothing listens on 127.0.0.5" in gateway.await_state("a4", "starting")["reason"]
-    assert httpx.get(f"{gateway.url}/who").text == "a"
+    eventually(lambda: "nothing listens on 127.0.0.5" in gateway.await_state("a4", "starting")["reason"])
+    assert get(f"{gateway.url}/who").text == "a"
 
 
 def test_drain_lets_a_request_finish_and_sends_none_that_is_new(gateway):
     a, b = gateway.replica("a"), gateway.replica("b")
     gateway.show(a.entry())
-    with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(httpx.get, f"{gateway.url}/slow/3", timeout=10)
+    with gateway.holding() as [slow]:
         eventually(lambda: gateway.chat()["replicas"]["a"]["in_flight"] == 1)
         gateway.show(a.entry(state="draining"), b.entry())
         assert gateway.await_state("a", "draining")
-        assert {httpx.get(f"{gateway.url}/who").text for _ in range(6)} == {"b"}
+        assert {get(f"{gateway.url}/who").text for _ in range(6)} == {"b"}
+        gateway.await_looks()
+        assert gateway.await_state("a", "draining", "drained")["state"] == "draining"
         assert not slow.done()
+        a.release()
         gateway.await_state("a", "drained")
-        assert slow.done()
         assert slow.result().text == "a"
 
 
 def test_drain_waits_for_requests_that_a_reload_left_to_the_old_process(gateway):
     a, b = gateway.replica("a"), gateway.replica("b")
     gateway.show(a.entry(), b.entry(state="draining"))
-    with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(httpx.get, f"{gateway.url}/slow/4", timeout=10)
+    with gateway.holding() as [slow]:
         eventually(lambda: gateway.chat()["replicas"]["a"]["in_flight"] == 1)
         chat = {"name": "chat", "port": gateway.port, "replicas": [a.entry(state="draining"), b.entry()]}
         gateway.show_services(chat, {"name": "other", "port": free_port(), "replicas": []})
         eventually(lambda: gateway.status()["haproxy"]["reloads"] == 1)
         eventually(lambda: gateway.chat()["replicas"]["a"]["in_flight"] == 1)
+        gateway.await_looks()
+        assert gateway.await_state("a", "draining", "drained")["state"] == "draining"
+        assert not slow.done()
+        a.release()
         gateway.await_state("a", "drained")
-        assert slow.done()
         assert slow.result().text == "a"
 
 
 def test_drain_cuts_what_does_not_finish_within_its_limit_and_says_so(gateway):
     a, b = gateway.replica("a"), gateway.replica("b")
     gateway.show(a.entry(), drain_seconds=1)
-    with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(httpx.post, f"{gateway.url}/slow/30", timeout=60)
+    with gateway.holding(method="POST") as [slow]:
         eventually(lambda: gateway.chat()["replicas"]["a"]["in_flight"] == 1)
         gateway.show(a.entry(state="draining"), b.entry(), drain_seconds=1)
         drained = gateway.await_state("a", "drained")
         assert drained["reason"] == "1 requests did not end in time and were cut"
-        assert slow.result(5).status_code >= 500
+        assert slow.result(PATIENCE).status_code >= 500
 
 
 @pytest.mark.parametrize("keep_alive", [False, True])
@@ -198,12 +205,11 @@ def test_a_killed_replica_mid_request_a_get_is_sent_to_another_a_post_never(gate
     a, b = gateway.replica("a"), gateway.replica("b")
 
     def asked(method: str) -> httpx.Response:
-        with httpx.Client(base_url=gateway.url, timeout=40) as client:
+        with httpx.Client(base_url=gateway.url, timeout=PATIENCE) as client:
             if keep_alive:
                 client.get("/who")
-            # Long enough to be killed meanwhile; the other one serves the whole time again.
-            path, content = ("/slow/20", b"x") if method == "POST" else ("/slow/4", None)
-            return client.request(method, path, content=content)
+            # Only the one that is killed holds it.
+            return client.request(method, "/hold/a", content=b"x" if method == "POST" else None)
 
     for method in ("POST", "GET"):
         gateway.show(a.entry())
@@ -221,22 +227,22 @@ def test_a_killed_replica_mid_request_a_get_is_sent_to_another_a_post_never(gate
                         pending.result()
                 else:
                     assert pending.result().status_code == 502
-                assert httpx.get(f"{b.url}/hits").text == "0"
+                assert get(f"{b.url}/hits").text == "0"
         a = gateway.replica("a", port=a.port)
 
 
 def test_a_killed_replica_among_others_costs_new_requests_nothing(gateway):
     a, b = gateway.replica("a"), gateway.replica("b")
     gateway.show(a.entry(), b.entry(), policy="round_robin")
-    httpx.get(f"{gateway.url}/who")
+    get(f"{gateway.url}/who")
     a.kill()
-    with httpx.Client(base_url=gateway.url) as client:
+    with httpx.Client(base_url=gateway.url, timeout=PATIENCE) as client:
         answers = [client.request(("GET", "POST")[turn % 2], "/who") for turn in range(40)]
     assert [answer.text for answer in answers] == ["b"] * 40
     assert "nothing listens" in gateway.await_state("a", "not_ready")["reason"]
     gateway.replica("a", port=a.port)
     gateway.await_state("a", "ready")
-    assert {httpx.get(f"{gateway.url}/who").text for _ in range(4)} == {"a", "b"}
+    assert {get(f"{gateway.url}/who").text for _ in range(4)} == {"a", "b"}
 
 
 def test_haproxy_goes_on_without_its_supervisor_and_the_next_one_takes_it_over(gateway):
@@ -262,7 +268,7 @@ def test_a_view_that_changed_while_there_was_no_supervisor_is_caught_up_with(gat
     service = {"name": "chat", "port": gateway.port, "replicas": [b.entry()]}
     gateway.view.write_text(json.dumps({"version": 9, "services": [service]}))
     gateway.start()
-    eventually(lambda: httpx.get(f"{gateway.url}/who").text == "b")
+    eventually(lambda: get(f"{gateway.url}/who").text == "b")
 
 
 @pytest.mark.parametrize("whom", ["master", "worker"])
@@ -293,13 +299,13 @@ def test_a_view_that_is_wrong_leaves_the_one_before(gateway):
     gateway.show(gateway.replica("a").entry())
     gateway.view.write_text('{"version": 2, "services": [{"name": "chat", "port": 99999}]}')
     eventually(lambda: any("services[0].port: 99999" in text for text in gateway.status()["problems"]))
-    assert httpx.get(f"{gateway.url}/who").text == "a"
+    assert get(f"{gateway.url}/who").text == "a"
 
 
 def run(*arguments: str, path: str = os.environ["PATH"]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "stix.gateway", *arguments]
     return subprocess.run(
-        command, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=20
+        command, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=PATIENCE
     )
 
 
@@ -316,7 +322,7 @@ def test_the_gateway_runs_when_python_is_the_oldest_supported(gateway, tmp_path)
         pytest.skip("no python3.8 that runs is on the PATH")
     gateway.start(python=python)
     gateway.show(gateway.replica("a").entry(), probe={"path": "/health"})
-    assert httpx.get(f"{gateway.url}/who").text == "a"
+    assert get(f"{gateway.url}/who").text == "a"
     eventually(lambda: gateway.chat()["response_samples"] == 1)
 
 
@@ -325,9 +331,9 @@ def test_sigquit_leaves_haproxy_to_the_next_supervisor(gateway):
     gateway.show(a.entry())
     pid = gateway.haproxy_pid
     gateway.supervisor.send_signal(signal.SIGQUIT)
-    assert gateway.supervisor.wait(10) == 0
-    assert httpx.get(f"{gateway.url}/who").text == "a"
+    assert gateway.supervisor.wait(PATIENCE) == 0
+    assert get(f"{gateway.url}/who").text == "a"
     gateway.start()
-    time.sleep(0.5)
-    eventually(lambda: gateway.status()["haproxy"]["alive"])
+    gateway.await_looks(1)
+    assert gateway.status()["haproxy"]["alive"]
     assert gateway.haproxy_pid == pid

@@ -14,7 +14,8 @@ import pytest
 
 from stix.agent.archive import build_archive
 from stix.local.gateway_keeper import GatewayKeeper
-from tests.integration.gateway_world import ReplicaProcess, eventually, free_port, has_haproxy
+from tests.integration.gateway_world import ReplicaProcess, eventually, get, has_haproxy
+from tests.ports import free_port
 from tests.unit.world import WORKSPACE, ControlPlane
 
 pytestmark = has_haproxy
@@ -51,7 +52,7 @@ class Keeping:
     def answers(self, text: str) -> Callable[[], bool]:
         def answers() -> bool:
             try:
-                return httpx.get(f"http://127.0.0.1:{self.port}/who").text == text
+                return get(f"http://127.0.0.1:{self.port}/who").text == text
             except httpx.HTTPError:
                 return False
 
@@ -68,7 +69,14 @@ class Keeping:
         return found
 
     def supervisor(self) -> int:
+        """0 where a new one begins just now."""
         return int((self.folder / "state" / "lock").read_text() or 0)
+
+    def kill_supervisor(self) -> int:
+        """Its pid, which is never 0: that would be all of these tests."""
+        pid = int(eventually(self.supervisor))
+        os.kill(pid, signal.SIGKILL)
+        return pid
 
     def _build(self) -> None:
         build_archive(self.archive)
@@ -84,7 +92,7 @@ def keeping(tmp_path: Path) -> Iterator[Keeping]:
     if made.keeper is None:
         made.start()
     made.show()
-    eventually(lambda: not made.processes(), 30)
+    eventually(lambda: not made.processes())
     made.stop()
     made.plane.close()
 
@@ -102,7 +110,7 @@ def test_gateway_runs_only_while_there_is_a_service(keeping: Keeping, replica: R
     keeping.show(replica.entry())
     eventually(keeping.answers("one"))
     keeping.show()
-    eventually(lambda: not keeping.processes(), 30)
+    eventually(lambda: not keeping.processes())
     eventually(lambda: not (keeping.folder / "view.json").exists())
     assert (keeping.folder / "state" / "access.log").exists()
 
@@ -128,8 +136,7 @@ def test_gateway_is_started_again_when_it_was_killed(keeping: Keeping, replica: 
     keeping.start()
     keeping.show(replica.entry())
     eventually(keeping.answers("one"))
-    before = keeping.supervisor()
-    os.kill(before, signal.SIGKILL)
+    before = keeping.kill_supervisor()
     assert keeping.answers("one")(), "HAProxy goes on without its supervisor"
     eventually(lambda: keeping.supervisor() not in (0, before) and keeping.answers("one")())
 
@@ -141,7 +148,7 @@ def test_gateway_ends_with_its_service_when_its_supervisor_was_killed(
     keeping.show(replica.entry())
     eventually(keeping.answers("one"))
     keeping.stop()
-    os.kill(keeping.supervisor(), signal.SIGKILL)
+    keeping.kill_supervisor()
     keeping.services = []
     keeping.start()
-    eventually(lambda: not keeping.processes(), 30)
+    eventually(lambda: not keeping.processes())
