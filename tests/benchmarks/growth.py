@@ -17,16 +17,19 @@ BASELINE = 100
 _IN_FLIGHT = 4
 
 
-def measure(record: Record, *, launches: int = LAUNCHES, baseline: int = BASELINE) -> None:
-    """RSS after ``launches`` over RSS after ``baseline``, and the same of threads and open files."""
+def measure(
+    record: Record, *, launches: int = LAUNCHES, baseline: int = BASELINE, in_flight: int = _IN_FLIGHT
+) -> None:
+    """RSS after ``launches`` over RSS after ``baseline``, and the same of threads and open files. So many are
+    in flight after the baseline."""
     with control_plane() as plane:
         began = time.perf_counter()
-        _launch_and_end(plane, 0, baseline)
+        _launch_and_end(plane, 0, baseline, _IN_FLIGHT)
         early = _look(plane, record, baseline, began)
         late, done = early, baseline
         while done < launches:
             step = min(baseline, launches - done)
-            _launch_and_end(plane, done, done + step)
+            _launch_and_end(plane, done, done + step, in_flight)
             done += step
             late = _look(plane, record, done, began)
         record.add("rss_ratio", late[0] / early[0])
@@ -34,7 +37,7 @@ def measure(record: Record, *, launches: int = LAUNCHES, baseline: int = BASELIN
         record.add("open_files_more", late[2] - early[2])
 
 
-def _launch_and_end(plane: ControlPlane, first: int, last: int) -> None:
+def _launch_and_end(plane: ControlPlane, first: int, last: int, in_flight: int) -> None:
     own = threading.local()
 
     def once(number: int) -> None:
@@ -47,7 +50,7 @@ def _launch_and_end(plane: ControlPlane, first: int, last: int) -> None:
         own.plane.down(f"bench-{number}")
 
     clients: list[Client] = []
-    with ThreadPoolExecutor(_IN_FLIGHT) as threads:
+    with ThreadPoolExecutor(in_flight) as threads:
         for _ in threads.map(once, range(first, last)):
             pass
     for client in clients:
