@@ -14,7 +14,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,11 @@ ORDER += ["FAILED_DRIVER", "SUCCEEDED", "FAILED", "FAILED_SETUP", "CANCELLED"]
 TERMINAL = ORDER[4:]
 
 
-def eventually(check: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+PATIENCE = 60.0
+"""Seconds that nothing takes: they only keep a failure from hanging."""
+
+
+def eventually(check: Callable[[], Any], what: str | Callable[[], str], seconds: float = PATIENCE) -> Any:
     """The first true value of ``check``; fails after a generous deadline."""
     deadline = time.monotonic() + seconds
     while True:
@@ -36,7 +40,7 @@ def eventually(check: Callable[[], Any], what: str, seconds: float = 30.0) -> An
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not within {seconds:g} s")
+            raise AssertionError(f"{what() if callable(what) else what}: not within {seconds:g} s")
         time.sleep(0.01)
 
 
@@ -90,6 +94,7 @@ class ControlPlane:
         self.refuse_puts_once: set[int] = set()
         self.extra_join: dict[str, Any] = {}
         self.hold_seconds = 25.0
+        self.poll_seconds = 20.0
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
         self._port = 0
@@ -107,9 +112,10 @@ class ControlPlane:
         self._thread.start()
 
     def stop(self) -> None:
-        """Refuses connections and drops the open ones, as a control plane that is down."""
-        assert self._server is not None
-        assert self._thread is not None
+        """Refuses connections and drops the open ones, as a control plane that is down. Begins again
+        elsewhere."""
+        if self._server is None or self._thread is None:
+            return
         with self.changed:
             self._stopping = True
             self.changed.notify_all()
@@ -117,6 +123,7 @@ class ControlPlane:
         self._server.server_close()
         self._server.drop_connections()
         self._thread.join()
+        self._server, self._port = None, 0
 
     # -- what a test does --
 
@@ -175,16 +182,16 @@ class ControlPlane:
     def status(self, job_id: int) -> str:
         return str(self.jobs.get(job_id, {}).get("status", ""))
 
-    def wait_for(self, job_id: int, *statuses: str, seconds: float = 30.0) -> dict[str, Any]:
+    def wait_for(self, job_id: int, *statuses: str, seconds: float = PATIENCE) -> dict[str, Any]:
         wanted = statuses or tuple(TERMINAL)
         eventually(
             lambda: self.status(job_id) in wanted,
-            f"job {job_id} is {self.jobs.get(job_id)}, wanted {wanted}",
+            lambda: f"job {job_id} is {self.jobs.get(job_id)}, wanted {wanted}",
             seconds,
         )
         return self.jobs[job_id]
 
-    def log(self, job_id: int, rank: int = 0, seconds: float = 30.0) -> dict[int, bytes]:
+    def log(self, job_id: int, rank: int = 0, seconds: float = PATIENCE) -> dict[int, bytes]:
         """The finished log's bytes by kind, checked against what the agent said about it."""
         key = (job_id, rank)
         eventually(lambda: key in self.finished, f"the log of {key} is finished", seconds)
@@ -246,7 +253,7 @@ class ControlPlane:
             "zone": "a",
             "user": "tester",
             "report_seconds": 60,
-            "poll_seconds": 20,
+            "poll_seconds": self.poll_seconds,
             **self.extra_join,
         }
 
@@ -291,7 +298,7 @@ class ControlPlane:
                 "more": False,
                 "follow": self.follow,
                 "follow_version": self.follow_version,
-                "poll_seconds": 20,
+                "poll_seconds": self.poll_seconds,
             }
             if peers_new:
                 answer.update(peers_version=self.peers_version, peers=list(self.peers.values()))
@@ -438,7 +445,8 @@ FAST = {
     "chunk_followed_seconds": 0.2,
     "adopted_poll": 0.05,
     "probe_retry": 0.05,
-    "wind_down_seconds": 3.0,
+    # Not how long it takes, but when a node ends though its jobs or their logs are still there.
+    "wind_down_seconds": PATIENCE,
 }
 
 
@@ -451,7 +459,7 @@ class Node:
         self.state = folder / "state"
         folder.mkdir(parents=True, exist_ok=True)
         tunables = {**FAST, **config.pop("tunables", {})}
-        (folder / "api_url").write_text(plane.url)
+        self.point_at_plane()
         values = {
             "api_url_file": str(folder / "api_url"),
             "join_token": plane.join_token,
@@ -469,6 +477,12 @@ class Node:
         self.config.write_text(json.dumps(values))
         self.process: subprocess.Popen[bytes] | None = None
 
+    def point_at_plane(self) -> None:
+        """An agent that reads it meanwhile reads the old one or the new one."""
+        new = self.folder / "api_url.new"
+        new.write_text(self.plane.url)
+        new.replace(self.folder / "api_url")
+
     def start(self, command: str = "agent", python: str = sys.executable) -> Node:
         line = [python, "-I", "-S", str(self.archive), command, "--config", str(self.config)]
         self.process = subprocess.Popen(line, start_new_session=True)
@@ -483,9 +497,9 @@ class Node:
         """As if the agent alone had died: jobs go on."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(30)
+        self.process.wait(PATIENCE)
 
-    def wait(self, seconds: float = 30) -> int:
+    def wait(self, seconds: float = PATIENCE) -> int:
         assert self.process is not None
         return self.process.wait(seconds)
 
@@ -497,12 +511,11 @@ class Node:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(15)
+                self.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait(15)
-        for process in processes_of(f"HOME={self.home}"):
-            process.kill()
+                self.process.wait()
+        kill_processes_of(f"HOME={self.home}")
 
 
 def processes_of(entry: str) -> list[psutil.Process]:
@@ -516,6 +529,15 @@ def processes_of(entry: str) -> list[psutil.Process]:
         except (psutil.Error, OSError):
             continue
     return found
+
+
+def kill_processes_of(entry: str) -> None:
+    """Returns when there is none left, also none that was just being born."""
+    while found := processes_of(entry):
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        time.sleep(0.01)
 
 
 @contextmanager

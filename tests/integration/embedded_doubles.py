@@ -48,6 +48,7 @@ class Doubles:
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
         self.inside = 0
+        self.met = threading.Event()
         self.lock = threading.Lock()
 
     def note(self, name: str, text: str) -> None:
@@ -65,6 +66,9 @@ class Doubles:
                 self.inside += 1
                 assert self.inside <= FUNCTIONS["api"].threads, "more invocations than threads"
                 self.note("together", str(self.inside))
+                if self.inside > 1:
+                    self.met.set()
+            self.met.wait(30)  # for the second one, which a busy machine may bring late
             time.sleep(0.02)
             with self.lock:
                 self.inside -= 1
@@ -86,9 +90,11 @@ class Doubles:
         if event["rawPath"] != "/agent/v1/commands":
             return answer(200, event)
         word = self.folder / "word"
+        said = word.read_text() if word.exists() else ""
+        # Last: who sees this note may say the word, which is for the next look.
         self.note("agent", event["headers"].get("stix-parked", "first"))
-        if word.exists():
-            return answer(200, {"word": word.read_text()})
+        if said:
+            return answer(200, {"word": said})
         return answer(200, {"word": ""}, stix_park="node/c/0", stix_park_seconds=event.get("body") or "20")
 
     def authorize(self, event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A process that runs the interpreter on a database file; the durability test kills it and starts it again.
 
 Every invocation writes a line to the journal before it does anything else. Functions that are told to hold
-block while the file ``hold`` exists.
+block while the file ``hold`` exists. Where the file ``later`` is there, its clock says so much later.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,18 @@ def main(folder: Path) -> None:
             threading.Event().wait()
         return {"id": payload["id"]}
 
+    def now() -> float:
+        return time.time() + later
+
+    later = float((folder / "later").read_text()) if (folder / "later").exists() else 0.0
     text = (folder / "machine.asl.json").read_text(encoding="utf-8")
     interpreter = Interpreter(
-        SqliteDatabase(folder / "state.db"), {"crash": Definition.from_text("crash", text)}, invoke
+        SqliteDatabase(folder / "state.db"), {"crash": Definition.from_text("crash", text)}, invoke, clock=now
     )
     pools = {name: ThreadPoolExecutor(4) for name in ("item", "work", "ask")}
-    driver = WorkflowDriver(interpreter, lambda function, call, order: pools[function].submit(call) and None)
+    driver = WorkflowDriver(
+        interpreter, lambda function, call, order: pools[function].submit(call) and None, clock=now
+    )
     driver.start()
     interpreter.start("crash", "run", {"items": [{"id": n, "hold": n in (3, 4)} for n in range(8)]})
     print("started", flush=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from tests.integration.control_plane_double import cluster, eventually, processes_of
+from tests.ports import free_port
 
 RING = r"""
 cat > ring.$STIX_NODE_RANK.py <<'PY'
 import os, socket, time
 rank, ips = int(os.environ["STIX_NODE_RANK"]), os.environ["STIX_NODE_IPS"].split("\n")
-server = socket.create_server((ips[rank], 45871))
+port = int(os.environ["RING_PORT"])
+server = socket.create_server((ips[rank], port))
 def send(value):
-    for _ in range(500):
+    for _ in range(3000):
         try:
-            with socket.create_connection((ips[(rank + 1) % len(ips)], 45871)) as out:
+            with socket.create_connection((ips[(rank + 1) % len(ips)], port)) as out:
                 out.sendall(str(value).encode())
             return
         except ConnectionRefusedError:
@@ -31,7 +33,8 @@ python3 ring.$STIX_NODE_RANK.py
 
 def test_gang_of_three_passes_a_sum_round_the_ring_when_all_start_together(tmp_path):
     with cluster(tmp_path, 3) as (plane, _):
-        job = plane.submit(RING, num_nodes=3, setup="echo setup of $STIX_SETUP_NODE_RANK")
+        envs = {"RING_PORT": str(free_port())}
+        job = plane.submit(RING, num_nodes=3, setup="echo setup of $STIX_SETUP_NODE_RANK", envs=envs)
         ended = plane.wait_for(job)
         assert (ended["status"], ended["exit_codes"]) == ("SUCCEEDED", [0, 0, 0])
         assert plane.log(job, 0)[1] == b"sum 6\n"

@@ -81,6 +81,7 @@ def test_cancel_leaves_no_process_when_a_grandchild_became_a_daemon(tmp_path):
         plane.wait_for(job, "RUNNING")
         marker = f"STIX_JOB_KEY={plane.cluster_id}/{job}"
         eventually(lambda: len(processes_of(marker)) >= 6, "the whole tree runs")
+        eventually(lambda: plane.chunks.get((job, 0)), "its word has arrived")
         plane.cancel(job)
         ended = plane.wait_for(job)
         assert ended["status"] == "CANCELLED"

@@ -86,6 +86,7 @@ def _fuzz_operation(endpoint: Endpoint, operation: Any, cases: int, number: int,
             base_url=endpoint.url,
             headers={"Authorization": f"Bearer {endpoint.token}"},
             checks=[not_a_server_error, status_code_conformance],
+            timeout=60,
         )
         seen[answer.status_code] += 1
 

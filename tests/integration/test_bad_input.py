@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from stix.local.daemon import ensure_running, stop
 from stix.model.errors import UnavailableError
 from tests.e2e.embedded import STIX
+from tests.ports import free_port
 
 BAD_INPUT, FAILURE = 2, 1
 PROGRESS = ("Starting the local control plane...",)
@@ -29,7 +31,7 @@ def stix(home: Path, *arguments: str, **environ: str) -> subprocess.CompletedPro
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         cwd=home.parent,
     )
 
@@ -115,14 +117,8 @@ def test_command_is_refused_before_anything_starts_when_it_has(home: Path, case:
     assert not home.exists(), "nothing had to be started to see this"
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_unreachable_server_is_named_when_the_environment_points_to_it(home: Path) -> None:
-    url = f"http://127.0.0.1:{closed_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     done = stix(home, "status", STIX_API_URL=url, STIX_API_TOKEN="t")
     assert_refused(done, FAILURE, url, "STIX_API_URL")
 
@@ -146,7 +142,7 @@ def test_server_is_named_when_it_speaks_something_else(home: Path) -> None:
                     connection, _ = other.accept()
                 except OSError:
                     return
-                with connection:
+                with connection, suppress(ConnectionError):
                     connection.recv(65536)
                     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
 

@@ -100,7 +100,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 def probe(environ: dict[str, str], *arguments: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, *arguments], env=environ, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", PROBE, *arguments], env=environ, capture_output=True, text=True, timeout=120
     )
     modules = next(line for line in done.stderr.splitlines() if line.startswith(MARK))
     return done, set(modules.removeprefix(MARK).split(","))
@@ -154,7 +154,7 @@ def test_broken_pipe_is_quiet(environ: dict[str, str], server: ThreadingHTTPServ
         assert process.stderr is not None
         assert process.stdout.readline() == b"line 0\n"
         process.stdout.close()
-        assert process.wait(timeout=30) == 141
+        assert process.wait(timeout=60) == 141
         assert process.stderr.read() == b"Job 1 runs on 1 node.\n"
 
 
@@ -179,7 +179,7 @@ def test_interrupt_detaches_and_says_how_to_come_back(
         for _ in range(LINES // 8 * 8):
             assert process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 130
+        assert process.wait(timeout=60) == 130
         errors = process.stderr.read().decode()
     assert "Detached; the job goes on. Come back: stix logs dev 1\n" in errors
     assert "Traceback" not in errors

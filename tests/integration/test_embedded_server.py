@@ -24,7 +24,7 @@ from stix.local.daemon import Endpoint, ensure_running, stop
 pytestmark = pytest.mark.xdist_group("embedded-server")
 
 DOUBLES = (sys.executable, str(Path(__file__).with_name("embedded_doubles.py")))
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 
 @pytest.fixture(scope="module")

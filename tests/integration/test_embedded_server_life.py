@@ -24,9 +24,10 @@ import pytest
 from stix.local.daemon import Endpoint, ensure_running, read_endpoint, status, stop
 from stix.local.home import Home
 from stix.model.errors import ConflictError, ForbiddenError, InvalidInputError, UnavailableError
+from tests.ports import free_port
 
 DOUBLES = (sys.executable, str(Path(__file__).with_name("embedded_doubles.py")))
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 
 @pytest.fixture
@@ -198,10 +199,9 @@ def test_another_port_is_taken_when_a_stranger_has_the_remembered_one(home: Path
 
 
 def test_start_fails_with_one_paragraph_when_the_asked_port_is_taken(home: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as stranger:
-        port = stranger.getsockname()[1]
-        with pytest.raises(InvalidInputError) as caught:
-            start(home, port=port)
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(InvalidInputError) as caught:
+        start(home, port=port)
     assert str(caught.value).startswith(f"port {port} is in use by ")
     assert "--port" in str(caught.value)
     assert start(home, port=port).url.endswith(f":{port}")

@@ -67,6 +67,7 @@ def test_missing_output_is_named_when_the_stack_is_another(clients: Any) -> None
 
 
 def test_region_is_that_of_aws_region_when_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
     assert create_client("sts").meta.region_name == "us-west-2"
     monkeypatch.setenv("AWS_REGION", "eu-central-1")

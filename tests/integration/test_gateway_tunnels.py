@@ -19,13 +19,14 @@ import pytest
 from stix.agent.config import AgentConfig
 from stix.agent.gateway_door import Door
 from stix.agent.gateway_tunnels import GatewayTunnels
-from tests.integration.gateway_world import ReplicaProcess, eventually, free_port
+from tests.integration.gateway_world import ReplicaProcess, eventually, get
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(
     shutil.which("ssh") is None or shutil.which("sshd", path="/usr/sbin:/usr/bin") is None,
     reason="OpenSSH's client or server is not installed (Debian's package openssh-server)",
 )
-LISTEN = ("127.66.1.7", 20123)
+ADDRESS = "127.66.1.7"
 
 
 def config(folder: Path) -> AgentConfig:
@@ -34,9 +35,11 @@ def config(folder: Path) -> AgentConfig:
 
 
 class Tunnelled:
-    """A gateway's door, and a replica with its agent's end of the tunnel."""
+    """A gateway's door, and a replica with its agent's end of the tunnel to ``port`` there."""
 
     def __init__(self, folder: Path) -> None:
+        # Other tests have tunnels beside this one.
+        self.port = free_port()
         self.replica = ReplicaProcess("far")
         self.door = Door(config(folder / "gateway"), free_port())
         self.told: list[dict[str, Any]] = []
@@ -50,10 +53,10 @@ class Tunnelled:
         self.tunnels.update("first", [{"id": "gw"}])
         return str(eventually(lambda: self.told)[-1]["key"])
 
-    def open(self, allowed: str, asked: str) -> None:
-        self.door.admit([{"listen": allowed, "key": self.key()}])
+    def open(self, allowed: int, asked: int) -> None:
+        self.door.admit([{"listen": f"{ADDRESS}:{allowed}", "key": self.key()}])
         self.door.ensure()
-        at_gateway = {"id": "gw", "host": "127.0.0.1", "listen": asked}
+        at_gateway = {"id": "gw", "host": "127.0.0.1", "listen": f"{ADDRESS}:{asked}"}
         target = f"127.0.0.1:{self.replica.port}"
         self.tunnels.update("second", [{**at_gateway, **self.door.facts, "target": target}])
 
@@ -62,6 +65,12 @@ class Tunnelled:
             return int(json.loads((self.folder / "tunnels" / "gw.json").read_text())["pid"])
         except FileNotFoundError:
             return 0
+
+    def answers(self) -> bool:
+        try:
+            return bool(get(f"http://{ADDRESS}:{self.port}/who").text == "far")
+        except httpx.HTTPError:
+            return False
 
     def close(self) -> None:
         try:
@@ -81,28 +90,21 @@ def tunnelled(tmp_path: Path) -> Iterator[Tunnelled]:
     made.close()
 
 
-def answers() -> bool:
-    try:
-        return httpx.get(f"http://{LISTEN[0]}:{LISTEN[1]}/who").text == "far"
-    except httpx.HTTPError:
-        return False
-
-
 def test_replica_is_reached_through_its_tunnel_also_when_that_broke(tunnelled: Tunnelled) -> None:
-    where = f"{LISTEN[0]}:{LISTEN[1]}"
-    tunnelled.open(where, where)
-    eventually(answers)
-    first = tunnelled.ssh()
+    tunnelled.open(tunnelled.port, tunnelled.port)
+    eventually(tunnelled.answers)
+    # Its file is written after it was begun; 0 would be this very process and its group.
+    first = eventually(tunnelled.ssh)
     os.kill(first, signal.SIGKILL)
-    eventually(lambda: tunnelled.ssh() not in (0, first) and answers())
+    eventually(lambda: tunnelled.ssh() not in (0, first) and tunnelled.answers())
 
 
 def test_key_opens_nothing_but_its_own_port(tunnelled: Tunnelled) -> None:
-    tunnelled.open(f"{LISTEN[0]}:{LISTEN[1] + 1}", f"{LISTEN[0]}:{LISTEN[1]}")
+    tunnelled.open(free_port(), tunnelled.port)
     log = tunnelled.folder / "tunnels" / "gw.log"
-    eventually(lambda: log.exists() and "forwarding failed" in log.read_text(), 20)
+    eventually(lambda: log.exists() and "forwarding failed" in log.read_text())
     with socket.socket() as stream:
-        assert stream.connect_ex(LISTEN) != 0
+        assert stream.connect_ex((ADDRESS, tunnelled.port)) != 0
     facts = tunnelled.door.facts
     run = [
         "ssh",

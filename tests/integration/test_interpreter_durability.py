@@ -17,6 +17,7 @@ import pytest
 
 CHILD = Path(__file__).with_name("interpreter_child.py")
 LONGEST = 60.0
+WAITS = 100
 
 
 def task(function: str, payload: dict[str, Any], pattern: str = "") -> dict[str, Any]:
@@ -41,7 +42,7 @@ MACHINE = branch(
         "Type": "Parallel",
         "End": True,
         "Branches": [
-            branch("Wait", {"Type": "Wait", "Seconds": 3, "End": True}),
+            branch("Wait", {"Type": "Wait", "Seconds": WAITS, "End": True}),
             branch(
                 "Map",
                 {
@@ -129,6 +130,7 @@ def test_run_finishes_when_the_process_was_killed(tmp_path: Path, start: Callabl
     assert Counter(before).most_common(1)[0][1] == 1
 
     (tmp_path / "hold").unlink()
+    (tmp_path / "later").write_text(str(WAITS))
     second = start()
     token = next(line.split()[2] for line in before if line.startswith("ask "))
     assert second.ask(f"answer {token}") == "answered"
