@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sqlite3
@@ -42,6 +43,13 @@ def command_of(process: psutil.Process) -> list[str]:
         return list(process.cmdline())
     except psutil.NoSuchProcess:
         return []
+
+
+def _born(process: psutil.Process) -> float:
+    try:
+        return float(process.create_time())
+    except psutil.NoSuchProcess:
+        return math.inf
 
 
 def await_that(what: str, look: Callable[[], T], *, seconds: float = GENEROUS, every: float = 0.05) -> T:
@@ -171,11 +179,12 @@ class EmbeddedHome:
 
     def agents(self) -> dict[int, psutil.Process]:
         """The agents by node rank."""
-        found = {}
-        for process in self.processes():
+        found: dict[int, psutil.Process] = {}
+        # What an agent starts looks like it for a moment, and is younger.
+        for process in sorted(self.processes(), key=_born):
             command = command_of(process)
             if "agent" in command[2:5] and "--config" in command:
-                found[int(Path(command[-1]).parent.name.rpartition("-")[2])] = process
+                found.setdefault(int(Path(command[-1]).parent.name.rpartition("-")[2]), process)
         return found
 
     def processes(self) -> list[psutil.Process]:

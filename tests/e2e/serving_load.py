@@ -12,15 +12,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-TOO_LONG = 5.0
 _PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
 class Outcome:
     """``kind``: GET, POST or SSE; ``seconds`` to the whole answer, of a stream to its head. ``problem`` is
-    empty for one that went well."""
+    empty for one that went well. ``client``: which of those that ask one thing after the other."""
 
+    client: int
     at: float
     kind: str
     seconds: float
@@ -34,7 +34,7 @@ class Record:
 
     @property
     def failed(self) -> list[Outcome]:
-        return [one for one in self.outcomes if one.problem or one.seconds > TOO_LONG]
+        return [one for one in self.outcomes if one.problem]
 
     def count(self, kind: str = "") -> int:
         return sum(kind in ("", one.kind) for one in self.outcomes)
@@ -83,7 +83,10 @@ class Load(threading.Thread):
     async def _all(self) -> None:
         await asyncio.gather(
             *(self._ask(worker) for worker in range(self._workers)),
-            *(self._listen(1 + number * self._tokens // self._streams) for number in range(self._streams)),
+            *(
+                self._listen(self._workers + number, 1 + number * self._tokens // self._streams)
+                for number in range(self._streams)
+            ),
         )
 
     async def _ask(self, worker: int) -> None:
@@ -108,12 +111,12 @@ class Load(threading.Thread):
                 if connection is not None:
                     connection.close()
                 connection = None
-            self._note(begun, kind, time.time() - begun, problem, version)
+            self._note(worker, begun, kind, time.time() - begun, problem, version)
             await asyncio.sleep(self._pause)
         if connection is not None:
             connection.close()
 
-    async def _listen(self, tokens: int) -> None:
+    async def _listen(self, client: int, tokens: int) -> None:
         """``tokens``: of the first stream, so that not all of them end at once."""
         while not self._ending.is_set():
             begun = time.time()
@@ -134,7 +137,7 @@ class Load(threading.Thread):
                         self.open_streams -= 1
             except (OSError, EOFError, ValueError, TimeoutError) as error:
                 problem = f"{type(error).__name__}: {error}"
-            self._note(begun, "SSE", head, problem, version)
+            self._note(client, begun, "SSE", head, problem, version)
             tokens = self._tokens
             if problem:
                 await asyncio.sleep(0.2)
@@ -159,8 +162,8 @@ class Load(threading.Thread):
                 refused = error
         raise refused or OSError("no address")
 
-    def _note(self, at: float, kind: str, seconds: float, problem: str, version: str) -> None:
-        self.record.outcomes.append(Outcome(at, kind, seconds, problem, version))
+    def _note(self, client: int, at: float, kind: str, seconds: float, problem: str, version: str) -> None:
+        self.record.outcomes.append(Outcome(client, at, kind, seconds, problem, version))
 
 
 class _Connection:

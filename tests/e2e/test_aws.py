@@ -60,7 +60,7 @@ def test_task_runs_on_aws_and_nothing_is_left_when_its_cluster_is_down(
 
     cloud.stix("down", "-y", "train")
     assert not any(host.on for host in ec2.machines.values())
-    assert ec2.client("ec2", cluster["region"]).describe_launch_templates()["LaunchTemplates"] == []
+    await_that("everything is released", lambda: _templates(ec2, cluster["region"]) == [])
     report = json.loads(cloud.stix("cost-report", "-o", "json").stdout)
     [line] = report["lines"]
     assert (line["cluster"], line["num_nodes"]) == ("train", 2)
@@ -120,12 +120,12 @@ def test_one_gang_is_left_when_two_places_were_raced(cloud: EmbeddedHome, ec2: A
     assert cloud.stix("exec", "fast", "echo still there").stdout == "still there\n"
     cloud.stix("down", "-y", "fast")
     assert not any(host.on for host in ec2.machines.values())
-    await_that("everything is released", lambda: _templates(ec2) == [])
+    await_that("everything is released", lambda: _templates(ec2, "us-east-1") == [])
     lines = json.loads(cloud.stix("cost-report", "-o", "json").stdout)["lines"]
     assert len(lines) == 2
     assert all(line["ended_at"] is not None for line in lines)
 
 
-def _templates(ec2: AwsServer) -> list[str]:
-    found = ec2.client("ec2", "us-east-1").describe_launch_templates()["LaunchTemplates"]
+def _templates(ec2: AwsServer, region: str) -> list[str]:
+    found = ec2.client("ec2", region).describe_launch_templates()["LaunchTemplates"]
     return [template["LaunchTemplateName"] for template in found]

@@ -9,19 +9,20 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.embedded import EmbeddedHome, await_that
+from tests.e2e.embedded import EmbeddedHome, await_that, read_below
 from tests.e2e.test_aws import cloud, ec2  # noqa: F401 - fixtures
 from tests.providers.aws.server import AwsServer
 
 pytestmark = pytest.mark.xdist_group("e2e-aws")
 
-# Counts to thirty, a step a second, and keeps where it is; told to end, it writes that down too.
+# Counts to twelve, a step a second, and keeps where it is; told to end, it writes that down too. Job 1 goes
+# on until it is told.
 COUNTER = """
 cd $STIX_CHECKPOINT_DIR
 trap 'echo "told at $(cat step)" >> words; exit 0' TERM
 step=$(cat step 2>/dev/null || echo 0)
 echo "from $step as $SKYPILOT_TASK_ID on $STIX_MANAGED_JOB_ID after $STIX_MANAGED_JOB_RECOVERIES"
-while [ $step -lt 30 ]; do
+while [ $step -lt 12 ] || [ $STIX_MANAGED_JOB_ID/$STIX_MANAGED_JOB_RECOVERIES = 1/0 ]; do
   step=$((step + 1))
   echo $step > step.new && mv step.new step
   echo "step $step"
@@ -100,7 +101,8 @@ def test_two_jobs_end_well_when_the_machine_of_one_is_taken(
     assert after[1]["tasks"][0]["place"] != lost
     assert (after[1]["recoveries"], after[2]["recoveries"]) == (1, 0)
 
-    logs = cloud.stix("jobs", "logs", "1", "--no-follow")
+    # Followed, as the last of it may come after the job's end.
+    logs = cloud.stix("jobs", "logs", "1")
     shown = logs.stdout.splitlines()
     starts = [line.split() for line in shown if line.startswith("from ")]
     assert [line[5] for line in starts] == ["1", "1"]
@@ -110,7 +112,7 @@ def test_two_jobs_end_well_when_the_machine_of_one_is_taken(
     told = next(line for line in shown if line.startswith("told at "))
     reached = int(told.split()[-1])
     assert int(starts[1][1]) == reached >= 4
-    assert [line for line in shown if line == "step 30"] == ["step 30"]
+    assert [line for line in shown if line == "step 12"] == ["step 12"]
 
     # The hook ran before the task was told.
     noted = logs.stderr.splitlines()
@@ -124,7 +126,6 @@ def test_two_jobs_end_well_when_the_machine_of_one_is_taken(
     lost_at = names.index("JobPreempted")
     assert names[lost_at + 1] == "JobRecovering"
     assert lost in events[lost_at + 1]["reason"]
-    assert events[lost_at + 1]["at"] - events[lost_at]["at"] < 1.0
     said = _events_of_server(cloud)
     notice = next(one for one in said if one["event"] == "NodeNoticed")
     decided = next(one for one in said if one["event"] == "JobRecovering" and one["at"] >= notice["at"])
@@ -132,7 +133,11 @@ def test_two_jobs_end_well_when_the_machine_of_one_is_taken(
     told = json.loads(cloud.stix("explain", "1", "-o", "json").stdout)
     assert told["cost"] > 0
     await_that("every machine ends", lambda: not any(host.on for host in ec2.machines.values()), every=0.5)
-    assert not list((cloud.folder / "objects" / "checkpoints").rglob("*.json"))
+    checkpoints = cloud.folder / "objects" / "checkpoints"
+    await_that(
+        "its checkpoints are gone",
+        lambda: not [path for path, _ in read_below(checkpoints) if path.suffix == ".json"],
+    )
 
 
 # Each rank keeps what it has counted; it counts until its gang has lost a machine, and two steps more.
@@ -170,7 +175,8 @@ def test_one_machine_of_a_gang_is_replaced_when_it_is_taken(
             return list(one["nodes"] or [])
 
     def counts() -> bool:
-        kept = [int(path.read_text() or 0) for path in (tmp_path / "hosts").rglob("step")]
+        found = read_below(tmp_path / "hosts")
+        kept = [int(data or 0) for path, data in found if path.name == "step"]
         return len(kept) == 2 and min(kept) >= 2
 
     await_that("both ranks count", counts)
@@ -184,7 +190,7 @@ def test_one_machine_of_a_gang_is_replaced_when_it_is_taken(
     assert nodes()[1 - rank]["machine_id"] == before[1 - rank]
     assert "SUCCEEDED after 1 recovery" in cloud.stix("jobs", "wait", "1").stderr
 
-    shown = cloud.stix("jobs", "logs", "1", "--no-follow").stdout.splitlines()
+    shown = cloud.stix("jobs", "logs", "1").stdout.splitlines()
     starts = [line.partition("rank ")[2].split() for line in shown if " from " in line]
     assert sorted(line[0] for line in starts) == ["0", "0", "1", "1"]
     assert len({line[4] for line in starts}) == 1, "the task's id stays"
@@ -225,10 +231,12 @@ def test_pipeline_fails_with_the_code_of_its_task_and_leaves_nothing(
     assert not [item for item in home.live_items() if item.key.kind == "managed_job"]
 
 
-def test_job_goes_on_when_the_server_is_killed(home: EmbeddedHome) -> None:
-    home.stix("jobs", "launch", "-y", "-d", "for i in 1 2 3 4 5 6; do echo $i; sleep 1; done")
+def test_job_goes_on_when_the_server_is_killed(home: EmbeddedHome, out: Path) -> None:
+    wait = f"until [ -e {out}/go ]; do sleep 0.1; done"
+    home.stix("jobs", "launch", "-y", "-d", f"seq 3; {wait}; for i in 4 5 6; do echo $i; sleep 0.5; done")
     await_that("job 1 runs", lambda: queue(home)[1]["status"] == "RUNNING")
     assert home.kill_server()
+    (out / "go").touch()
     assert "SUCCEEDED" in home.stix("jobs", "wait", "1").stderr
     assert home.stix("jobs", "logs", "1").stdout.split() == list("123456")
 
@@ -273,6 +281,6 @@ def test_tasks_of_a_group_reach_each_other_by_name_and_end_together(
         ("server", "CANCELLED"),
         ("client", "SUCCEEDED"),
     ]
-    assert home.stix("jobs", "logs", "1", "client", "--no-follow").stdout == "server-0.talk 200\n"
-    assert "told to end" in home.stix("jobs", "logs", "1", "server", "--no-follow").stdout
+    assert home.stix("jobs", "logs", "1", "client").stdout == "server-0.talk 200\n"
+    assert "told to end" in home.stix("jobs", "logs", "1", "server", code=None).stdout
     await_that("no cluster is left", lambda: "No clusters" in home.stix("status").stdout, every=0.5)

@@ -46,7 +46,7 @@ def test_jobs_run_on_warm_workers_and_nothing_is_left(home: EmbeddedHome, tmp_pa
     assert "Managed jobs 1 to 4 (sweep)." in launched.stderr
     for number in range(1, 5):
         assert "SUCCEEDED" in home.stix("jobs", "wait", str(number)).stderr
-    said = sorted(home.stix("jobs", "logs", str(number), "--no-follow").stdout for number in range(1, 5))
+    said = sorted(home.stix("jobs", "logs", str(number)).stdout for number in range(1, 5))
     assert said == [f"rank {rank} of 4 finds warm\n" for rank in range(4)]
     shown = json.loads(home.stix("jobs", "queue", "-o", "json").stdout)["jobs"]
     assert {(job["pool"], job["status"]) for job in shown} == {("warm", "SUCCEEDED")}
@@ -56,7 +56,8 @@ def test_jobs_run_on_warm_workers_and_nothing_is_left(home: EmbeddedHome, tmp_pa
     assert [worker["number"] for worker in pools(home)["warm"]["workers"]] == [1, 2]
     refused = home.stix("down", "-y", pools(home)["warm"]["workers"][0]["cluster"], code=2)
     assert "of pool 'warm'" in refused.stderr
-    assert home.stix("jobs", "pool", "logs", "warm", "1", "--no-follow").stdout == "(setup) set up once\n"
+    setup = ("jobs", "pool", "logs", "warm", "1", "--no-follow")
+    await_that("its setup is told", lambda: home.stix(*setup).stdout == "(setup) set up once\n")
     assert "PoolWorkerReady" not in home.stix("jobs", "pool", "status", "-v", "warm").stdout
 
     home.stix("jobs", "pool", "down", "-y", "warm")
