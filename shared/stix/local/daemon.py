@@ -26,7 +26,7 @@ __all__ = [
     "stop",
 ]
 
-START_SECONDS = 15.0
+START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
 _POLL_SECONDS = 0.02
