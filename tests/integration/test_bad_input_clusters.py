@@ -120,7 +120,7 @@ WRONG = {
     "a file and a command": (["launch", "-y", "task.yaml", "echo hi"], ["task.yaml"]),
     "a file and a command for exec": (["exec", "dev", "task.yaml", "echo hi"], ["task.yaml"]),
     "an empty command": (["exec", "dev", " "], ["empty"]),
-    "another port than the running one": (["api", "start", "--port", "25999"], ["25999", "stix api stop"]),
+    "another port than the running one": (["api", "start", "--port", "31999"], ["31999", "stix api stop"]),
     "negative rank": (["logs", "dev", "-w", "-1"], ["-1"]),
 }
 

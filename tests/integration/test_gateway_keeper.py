@@ -44,7 +44,7 @@ class Keeping:
         self.keeper = None
 
     def show(self, *replicas: dict[str, Any]) -> None:
-        service = {"name": "chat", "port": self.port, "wait_seconds": 5, "replicas": list(replicas)}
+        service = {"name": "chat", "port": self.port, "wait_seconds": 60, "replicas": list(replicas)}
         self.services = [service] if replicas else []
         assert self.keeper is not None
         self.keeper.wake()
