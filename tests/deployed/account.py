@@ -51,6 +51,7 @@ class Account(AwsServer):
         self.outputs: dict[str, str] = {}
         self.events: list[dict[str, Any]] = []
         """What functions put on a bus."""
+        self._deliveries: list[threading.Thread] = []
         self.fronts: Fronts | None = None
         self.functions = LambdaService(
             folder / "lambda",
@@ -115,6 +116,9 @@ class Account(AwsServer):
         # Whoever is connected goes first.
         for host in self.machines.values():
             host.power_off()
+        # Whoever is still told of an event finds an account. It may put another one on the bus.
+        while self._deliveries:
+            self._deliveries.pop().join()
         if self.fronts is not None:
             self.fronts.stop()
         self.functions.close()
@@ -148,9 +152,9 @@ class Account(AwsServer):
         for entry in json.loads(body)["Entries"]:
             event = self.rules.event(entry["Source"], entry["DetailType"], json.loads(entry["Detail"]))
             self.events.append(event)
-            threading.Thread(
-                target=self.rules.deliver, args=(entry["EventBusName"], event), daemon=True
-            ).start()
+            delivery = threading.Thread(target=self.rules.deliver, args=(entry["EventBusName"], event))
+            self._deliveries.append(delivery)
+            delivery.start()
         return self._pass_on(environ, start, body)
 
     def _invoke(self, function: str, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:

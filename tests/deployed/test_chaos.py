@@ -66,7 +66,7 @@ def fate(counted: list[Trouble], **rates: float) -> Fate:
 @pytest.mark.parametrize(
     ("rates", "kind"), [({"killed": 1.0}, "Runtime.ExitError"), ({"timed_out": 1.0}, "Sandbox.Timedout")]
 )
-@pytest.mark.parametrize(("seconds", "sleep"), [(0.1, 30), (None, 0)])
+@pytest.mark.parametrize(("seconds", "sleep"), [(0.1, 90), (None, 0)])
 def test_call_ends_in_the_midst_or_after_its_work_when_its_process_dies(
     environment: Environment, rates: dict[str, float], kind: str, seconds: float | None, sleep: int
 ) -> None:
@@ -74,7 +74,7 @@ def test_call_ends_in_the_midst_or_after_its_work_when_its_process_dies(
     doomed = fate(counted, **rates)
     doomed.seconds = seconds
     environment.wait_ready()
-    call = lambda: environment.invoke(ARN, json.dumps(sleep).encode(), seconds=20)  # noqa: E731
+    call = lambda: environment.invoke(ARN, json.dumps(sleep).encode(), seconds=60)  # noqa: E731
     outcome = doomed.run(environment, call)
     assert outcome.failed
     assert json.loads(outcome.payload)["errorType"] == kind
@@ -84,7 +84,7 @@ def test_call_ends_in_the_midst_or_after_its_work_when_its_process_dies(
 
 def test_call_answers_when_nothing_befalls_it(environment: Environment) -> None:
     counted: list[Trouble] = []
-    outcome = fate(counted).run(environment, lambda: environment.invoke(ARN, b"0", seconds=20))
+    outcome = fate(counted).run(environment, lambda: environment.invoke(ARN, b"0", seconds=60))
     assert (outcome.failed, outcome.payload, environment.alive, counted) == (False, b"0", True, [])
 
 
@@ -199,7 +199,7 @@ def test_request_is_the_last_when_its_function_dies_there(
         queue.list_queues()
         with pytest.raises(ConnectionClosedError):
             queue.list_queues()
-        return environment.invoke(ARN, b"30", seconds=20)
+        return environment.invoke(ARN, b"90", seconds=60)
 
     assert doomed.run(environment, call).failed
     assert (counted, server.carried_out) == ([Trouble.KILLED], 1 if before else 2)

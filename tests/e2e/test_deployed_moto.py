@@ -203,10 +203,11 @@ def test_lost_spot_machine_is_noticed_and_ends_its_job(account: Account, person:
 
 
 def test_managed_job_goes_on_in_another_zone_when_ec2_takes_its_machine(
-    account: Account, person: EmbeddedHome
+    account: Account, person: EmbeddedHome, out: Path
 ) -> None:
     """By the rule on EC2's events, the deployed function ``recover`` and the deployed machine ``job``."""
-    person.stix("jobs", "launch", "-y", "-d", "-n", "count", *HERE, "--use-spot", "sleep 15; echo whole")
+    run = f"until [ -e {out}/go ]; do sleep 0.2; done; echo whole"
+    person.stix("jobs", "launch", "-y", "-d", "-n", "count", *HERE, "--use-spot", run)
 
     def job() -> dict[str, Any]:
         return dict(json.loads(person.stix("jobs", "queue", "-o", "json").stdout)["jobs"][0])
@@ -218,10 +219,11 @@ def test_managed_job_goes_on_in_another_zone_when_ec2_takes_its_machine(
     assert [json.loads(outcome.payload)["outcome"] for outcome in outcomes] == ["NOTICED"]
     await_that("it runs again", lambda: job()["status"] == "RUNNING" and job()["recoveries"], every=1)
     assert job()["tasks"][0]["place"] != before
+    (out / "go").touch()
     # What is left of the first cluster goes once its notice has passed.
     account.pass_time(180)
     assert "SUCCEEDED after 1 recovery" in person.stix("jobs", "wait", "1").stderr
-    assert person.stix("jobs", "logs", "1", "--no-follow").stdout == "whole\n"
+    assert person.stix("jobs", "logs", "1").stdout == "whole\n"
     await_that("no machine is left", lambda: instances(account) == [], every=1)
 
 

@@ -92,7 +92,7 @@ class Host:
 
     def kill(self, word: str) -> int:
         """Kill the machine's processes with that word among their arguments; how many."""
-        found = [process for process in self._processes() if word in process.cmdline()]
+        found = [process for process in self._processes() if word in _command(process)]
         for process in found:
             _signal(process, signal.SIGKILL)
         return len(found)
@@ -110,6 +110,14 @@ class Host:
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
         return found
+
+
+def _command(process: psutil.Process) -> list[str]:
+    """Empty for one that has ended since."""
+    try:
+        return list(process.cmdline())
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _signal(process: psutil.Process, number: int) -> None:
