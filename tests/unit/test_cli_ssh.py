@@ -221,13 +221,14 @@ def test_server_that_listens_nowhere_is_not_tried_directly():
 
 
 def test_proxy_names_every_way_it_tried(cli, api, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        closed = server.getsockname()[1]
-    api.scripted[SSH] = [access(node(address="127.0.0.1", port=closed), cloud="aws")]
-    api.scripted["POST", "/v1/clusters/dev/tunnels"] = [
-        error(409, "cluster_not_up", "Node 0 is UNREACHABLE.")
-    ]
-    result = cli("ssh-proxy", "dev", "0")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # Held, so that nobody else comes to listen there.
+        closed = silent.getsockname()[1]
+        api.scripted[SSH] = [access(node(address="127.0.0.1", port=closed), cloud="aws")]
+        api.scripted["POST", "/v1/clusters/dev/tunnels"] = [
+            error(409, "cluster_not_up", "Node 0 is UNREACHABLE.")
+        ]
+        result = cli("ssh-proxy", "dev", "0")
     assert result.code == 1
     for words in (
         f"directly at 127.0.0.1 port {closed}: Connection refused",
