@@ -7,6 +7,7 @@ import pwd
 import shutil
 import stat
 import subprocess
+import threading
 
 import pytest
 
@@ -120,6 +121,36 @@ def test_facts_follow_the_keys_and_nothing_stays_when_the_node_ends(tmp_path):
     assert keys.read_text().count("stix:c-1:") == 2
     access.close()
     assert keys.read_text() == ""
+
+
+def test_no_key_stays_when_the_node_ends_while_it_takes_them(tmp_path, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Server:
+        port = 0
+        kept: list[dict] = []  # noqa: RUF012
+
+        def authorize(self, mark, keys):
+            if keys:
+                begun.set()
+                assert go_on.wait(60)
+            self.kept = keys
+
+        def host_keys(self):
+            return []
+
+    server, told = Server(), []
+    monkeypatch.setattr("stix.agent.access.find_server", lambda config: server)
+    access = Access(config(tmp_path), Cluster(), told.append)
+    access.update(1, {"keys": [ANN], "keys_version": 1, "tunnels": []})
+    assert begun.wait(60)
+    ending = threading.Thread(target=access.close)
+    ending.start()
+    ending.join(0.1)  # Time enough to end without the keys that are on their way.
+    go_on.set()
+    ending.join()
+    eventually(lambda: told, "it has done what it was at")
+    assert server.kept == []
 
 
 def test_facts_say_what_is_missing(tmp_path, monkeypatch):

@@ -30,6 +30,7 @@ class Access:
         self._config, self._membership, self._tell = config, membership, tell
         self.version = 0
         self._changed = threading.Condition()
+        self._writing_keys = threading.Lock()
         self._wanted: Optional[Json] = None
         self._server: Optional[SshServer] = None
         self._taken = -1
@@ -58,13 +59,14 @@ class Access:
         """The node ends: its tunnels too, and nobody's key stays on the machine."""
         with self._changed:
             self._closed = True
-            tunnels, used = list(self._tunnels.values()), list(self._used)
+            tunnels = list(self._tunnels.values())
             self._changed.notify_all()
         for tunnel in tunnels:
             tunnel.abandon("the node ends")
-        for server in used:
-            with contextlib.suppress(OSError):
-                server.authorize(self._mark(), [])
+        with self._writing_keys:
+            for server in self._used:
+                with contextlib.suppress(OSError):
+                    server.authorize(self._mark(), [])
 
     def _mark(self) -> str:
         return f"stix:{self._membership.identity['cluster_id']}"
@@ -92,10 +94,13 @@ class Access:
         facts: Json = {"version": version, "problem": ""}
         try:
             server = find_server(self._config)
-            server.authorize(self._mark(), keys)
+            with self._writing_keys:
+                if self._closed:
+                    return
+                self._used.append(server)
+                server.authorize(self._mark(), keys)
             facts.update({"user": login_user(), "port": server.port, "host_keys": server.host_keys()})
             self._server, self._taken, self._keys = server, version, keys
-            self._used.append(server)
         except (NoServerError, OSError, KeyError) as exc:
             log.warning("nobody can log in", extra={"detail": str(exc)})
             self._server = None
