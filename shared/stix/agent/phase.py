@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
 from .files import remove_quietly, write_atomically
-from .processes import end_processes, group_members, is_alive, marked, signal_group
+from .processes import end_processes, group_members, is_alive, marked, signal_group, start_ticks
 from .tunables import Tunables
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ shift
 "$@" >>"$d/$p.out" 2>>"$d/$p.err"
 printf '%s\\n' "$?" >"$d/$p.exit"
 """
+_WRAPPER_NAME = "stix-job"
 _LOST = 128 + signal.SIGKILL
 _WRAPPER_SECONDS = 2.0
 
@@ -69,7 +70,7 @@ class Phase:
         for suffix in ("pid", "exit", "inside"):
             remove_quietly(self.path(suffix))
         environment = {**environment, "STIX_JOB_PHASE": self._name}
-        wrapper = ["/bin/sh", "-c", _WRAPPER, "stix-job", self._folder, self._name, *confine, "--"]
+        wrapper = ["/bin/sh", "-c", _WRAPPER, _WRAPPER_NAME, self._folder, self._name, *confine, "--"]
         stdin = subprocess.DEVNULL
         if self.inside is None:
             command = [*self.prefix, *_with_profile(shell(), environment["HOME"], self.path("sh"))]
@@ -96,20 +97,11 @@ class Phase:
 
     def adopt(self) -> bool:
         """Takes up a phase that an earlier agent started; False when it never began."""
-        if self.exit_code() is not None:
-            return True
-        recorded = self._recorded_pid()
-        if recorded is None:
-            # Between the fork and the pid file there is a moment; the marker finds the wrapper in it.
-            deadline = time.monotonic() + 1.0
-            while recorded is None and marked(self._marker) and time.monotonic() < deadline:
-                time.sleep(0.02)
-                recorded = self._recorded_pid()
-            if recorded is None and self.exit_code() is None:
-                return False
-        if recorded is not None:
-            self._pid, self._started = recorded
-        return True
+        # The wrapper lives some moments before it writes its pid, and without where the disk is full.
+        found = self._recorded_pid() or self._living_wrapper() or self._recorded_pid()
+        if found is not None:
+            self._pid, self._started = found
+        return found is not None or self.exit_code() is not None
 
     def wait(self) -> int:
         """The exit code when the script has ended; 128+n for signal n, 137 when it vanished silently."""
@@ -196,6 +188,18 @@ class Phase:
         if not pid.isdigit():
             return None
         return int(pid), int(fields[19]) if len(fields) > 19 else 0
+
+    def _living_wrapper(self) -> Optional[Tuple[int, int]]:
+        arguments = "\0".join([_WRAPPER, _WRAPPER_NAME, self._folder, self._name, ""]).encode()
+        for pid in marked(self._marker):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as stream:
+                    # It began a session, which tells it from its children before they are anything else.
+                    if arguments in stream.read() and os.getsid(pid) == pid:
+                        return pid, start_ticks(pid)
+            except OSError:
+                continue
+        return None
 
 
 def _with_profile(shell_path: str, home: str, script: str) -> List[str]:
