@@ -88,6 +88,8 @@ class ControlPlane:
         self.follow: list[dict[str, Any]] = []
         self.follow_version = 0
         self.refuses_as_gateway = False
+        self.busy: set[str] = set()
+        """Calls that are answered with 503."""
         self.calls: list[str] = []
         self.not_ready = 0
         self.gone = False
@@ -225,6 +227,8 @@ class ControlPlane:
             if self.refuses_as_gateway:
                 return 403, {"message": "Forbidden"}
             return 401, _error("unauthorized")
+        if name in self.busy:
+            return 503, _error("busy")
         handler: Callable[[int, dict[str, Any]], dict[str, Any]] = getattr(self, f"_on_{name}")
         answer = handler(rank, body)
         return (410, _error("cluster_gone")) if self.gone else (200, answer)

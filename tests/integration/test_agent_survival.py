@@ -71,6 +71,22 @@ def test_running_job_goes_on_when_the_agent_is_killed(tmp_path):
         assert plane.calls.count("join") == 1
 
 
+def test_setup_goes_on_and_can_be_cancelled_when_the_next_agent_gets_no_secrets(tmp_path):
+    with cluster(tmp_path) as (plane, nodes):
+        job = plane.submit("true", setup="echo begun; sleep 300", has_secrets=True)
+        plane.wait_for(job, "SETTING_UP")
+        marker = f"STIX_JOB_KEY={plane.cluster_id}/{job}"
+        eventually(lambda: processes_of(marker), "the setup runs")
+        plane.busy.add("secrets")
+        nodes[0].kill()
+        reports = plane.calls.count("report")
+        nodes[0].start()
+        eventually(lambda: plane.calls.count("report") > reports, "it is back")
+        plane.cancel(job)
+        assert plane.wait_for(job)["status"] == "CANCELLED"
+        assert processes_of(marker) == []
+
+
 def test_result_is_found_when_the_job_ends_while_the_agent_is_dead(tmp_path):
     with cluster(tmp_path) as (plane, nodes):
         gate = tmp_path / "gate"

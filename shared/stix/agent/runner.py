@@ -98,8 +98,7 @@ class Runner:
             return
         script = self.assignment["job"].get("preemption")
         if script:
-            phase = Phase(self.folder, "preemption", self._marker, self._around.config.tunables)
-            self._hook = PreemptionHook(str(script), phase, self._log.note)
+            self._hook = PreemptionHook(str(script), self._script_phase("preemption"), self._log.note)
         if len(self.assignment["peers"]) > 1:
             self._notify(self.state)
         threading.Thread(target=self._run, name=f"job-{self.job_id}", daemon=True).start()
@@ -156,24 +155,18 @@ class Runner:
         self._record_end(ended)
 
     def _all_steps(self) -> _Ended:
-        run = Phase(self.folder, "run", self._marker, self._around.config.tunables)
+        setup, run = self._script_phase("setup"), self._script_phase("run")
         job = self.assignment["job"]
         names: Json = job.get("hosts") or {}
         if names:
             self._around.hosts.update(int(names["version"]), names["hosts"])
-        if os.path.exists(run.path("sh")) and run.adopt():
-            self._inside = run.inside = self._recall_container()
-            if names and self._inside is not None:
-                self._around.hosts.enter(self._inside)
-        else:
-            self._reach_other_ranks()
-            files = self._bring_files()
-            self._restore_checkpoint()
-            if job.get("container"):
-                self._enter_container(files)
-                if names and self._inside is not None:
-                    self._around.hosts.enter(self._inside)
-            self._set_up()
+        runs = self._takes_up(run)
+        if not runs and not (self._takes_up(setup) and setup.exit_code() is None):
+            self._prepare()
+        if names and self._inside is not None:
+            self._around.hosts.enter(self._inside)
+        if not runs:
+            self._set_up(setup)
             self._await_start()
             if not job.get("run"):
                 return _Ended("SUCCEEDED", code=0)
@@ -182,6 +175,24 @@ class Runner:
         if code == 0:
             return _Ended("SUCCEEDED", code=0)
         return _Ended("FAILED", _exit_words("run", code), code)
+
+    def _script_phase(self, name: str) -> Phase:
+        return Phase(self.folder, name, self._marker, self._around.config.tunables)
+
+    def _takes_up(self, phase: Phase) -> bool:
+        """Whether an earlier agent began it; it goes on where it was."""
+        if not (os.path.exists(phase.path("sh")) and phase.adopt()):
+            return False
+        self._inside = phase.inside = self._recall_container()
+        return True
+
+    def _prepare(self) -> None:
+        """All that the scripts need is there. What is there already is not brought again."""
+        self._reach_other_ranks()
+        files = self._bring_files()
+        self._restore_checkpoint()
+        if self.assignment["job"].get("container"):
+            self._enter_container(files)
 
     def _reach_other_ranks(self) -> None:
         """Proves that this rank can talk to all others, with the cluster's key."""
@@ -290,15 +301,14 @@ class Runner:
         except CancelledError:
             raise _Ended("CANCELLED") from None
 
-    def _set_up(self) -> None:
+    def _set_up(self, setup: Phase) -> None:
         script = self.assignment["job"].get("setup")
         if not script:
             return
-        phase = Phase(self.folder, "setup", self._marker, self._around.config.tunables)
-        phase.inside = self._inside
-        if not (os.path.exists(phase.path("sh")) and phase.adopt()):
-            self._launch(phase, "setup", script)
-        code = self._await_phase(phase, statuses.SETTING_UP)
+        setup.inside = self._inside
+        if not (os.path.exists(setup.path("sh")) and setup.adopt()):
+            self._launch(setup, "setup", script)
+        code = self._await_phase(setup, statuses.SETTING_UP)
         if code != 0:
             raise _Ended("FAILED_SETUP", _exit_words("setup", code), code)
 
