@@ -34,6 +34,7 @@ class LogShipping:
         self._stored: Dict[Key, Set[int]] = {}
         self._tail_wake = threading.Event()
         self._upload_wake = threading.Event()
+        self._exchanged_at = 0.0
 
     def open(self, folder: str, job: int, rank: int, follow_until: float = 0.0) -> JobLog:
         """The log of that folder, new or taken up again; shipped from now on."""
@@ -99,23 +100,26 @@ class LogShipping:
         api, objects = HttpChannel(), HttpChannel()
         backoff = Backoff(self._tunables.backoff_first, self._tunables.backoff_last)
         while not self._stopping.is_set():
+            self._upload_wake.clear()
             try:
-                busy = self._upload_once(api, objects)
+                while self._upload_once(api, objects) and not self._stopping.is_set():
+                    pass
                 backoff.reset()
             except (UnreachableError, RefusedError) as exc:
                 log.info("logs cannot be sent", extra={"detail": str(exc)})
                 self._stopping.wait(backoff.next())
+                self._upload_wake.set()
                 continue
-            if not busy:
-                self._upload_wake.wait()
-            self._upload_wake.clear()
-            self._stopping.wait(self._tunables.log_window)
+            self._upload_wake.wait()
+            # What comes soon after shares the next exchange; what comes alone goes at once.
+            self._stopping.wait(max(0.0, self._exchanged_at + self._tunables.log_window - time.monotonic()))
 
     def _upload_once(self, api: HttpChannel, objects: HttpChannel) -> bool:
-        """One exchange; True when there is more to do at once."""
+        """One exchange; True when it got on, and the next one may have more to tell."""
         request, logs = self._request()
         if not any(request.values()):
             return False
+        self._exchanged_at = time.monotonic()
         answer = self._membership.call(api, "logs", request)
         for entry in request["uploaded"]:
             key = (entry["job"], entry["rank"])
@@ -129,14 +133,16 @@ class LogShipping:
                 self._logs.pop(key, None)
         if request["uploaded"]:
             self.poke()  # A full spool has room again.
-        for target in answer.get("urls", []):
-            self._send_chunk(objects, target, logs)
-        return True
+        stored = sum(self._send_chunk(objects, target, logs) for target in answer.get("urls", []))
+        if stored < len(request["wanted"]):
+            self._upload_wake.set()
+        return bool(stored or request["uploaded"] or request["finished"])
 
-    def _send_chunk(self, objects: HttpChannel, target: Json, logs: Dict[Key, JobLog]) -> None:
+    def _send_chunk(self, objects: HttpChannel, target: Json, logs: Dict[Key, JobLog]) -> bool:
+        """Whether it is stored."""
         key = (target["job"], target["rank"])
         if key not in logs:
-            return
+            return False
         data = logs[key].chunk(target["n"])
         try:
             objects.put(
@@ -149,8 +155,9 @@ class LogShipping:
         except RefusedError as exc:
             if exc.status != 403:
                 raise
-            return  # The URL has expired; the next exchange asks for a new one.
+            return False  # The URL has expired; the next exchange asks for a new one.
         self._stored.setdefault(key, set()).add(target["n"])
+        return True
 
     def _request(self) -> Tuple[Json, Dict[Key, JobLog]]:
         logs = {(opened.job, opened.rank): opened for opened in self._snapshot()}
