@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -25,12 +26,17 @@ def main() -> None:
     if sys.argv[1:] in (["--version"], ["-V"]):
         print(f"stix {__version__}")
         return
+    # Most of a command's time is imports, which leave no garbage: it is looked for seldom, and not at the end.
+    gc.set_threshold(100_000)
+    # Where rich is installed httpx would load a command line of its own.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     from stix.cli.session import Session
 
     code = run(sys.argv[1:], Session(os.environ))
     if code == BROKEN_PIPE:
         # Else the interpreter's own flush at exit would complain once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    gc.freeze()
     sys.exit(code)
 
 
