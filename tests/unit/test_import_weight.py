@@ -74,7 +74,8 @@ CLUSTER = Cluster(
     user="me",
 ).model_dump(mode="json")
 
-REPORT = "print(*sorted(set(sys.modules) - before))"
+# None stands for a module that is not to be loaded.
+REPORT = "print(*sorted(name for name, module in sys.modules.items() if module and name not in before))"
 
 
 def loaded(program: str) -> set[str]:

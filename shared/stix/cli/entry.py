@@ -26,7 +26,7 @@ def main() -> None:
     if sys.argv[1:] in (["--version"], ["-V"]):
         print(f"stix {__version__}")
         return
-    # Most of a command's time is imports, which leave no garbage: it is looked for seldom, and not at the end.
+    # Most of a command's time is imports, which leave no garbage: it is looked for seldom, not at the end.
     gc.set_threshold(100_000)
     # Where rich is installed httpx would load a command line of its own.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
