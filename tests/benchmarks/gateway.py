@@ -21,7 +21,9 @@ import httpx
 import psutil
 
 from stix.gateway.runtime_api import RuntimeApi
-from tests.integration.gateway_world import GatewayProcess, ReplicaProcess, eventually, free_port
+from tests.integration.gateway_world import GatewayProcess, ReplicaProcess
+from tests.ports import free_port
+from tests.waiting import eventually
 
 from .figures import Record, median
 from .processes import MIB, cpu_seconds, run

@@ -19,6 +19,7 @@ from stix.clouds.local.node import Nodes
 from stix.model.errors import ProviderError, UnavailableError
 from stix.model.offer import Offer
 from stix.ports.compute import Compute, GangRequest, Machine, MachineState, Place
+from tests.waiting import eventually
 
 # The real init runs this instead of the real agent: a script that the test hands over in the config.
 _SCRIPTED_AGENT = """
@@ -33,17 +34,6 @@ def run_agent(path):
     while True:
         signal.pause()
 """
-_DEADLINE_SECONDS = 60.0
-
-
-def until(condition: Callable[[], Any], what: str | Callable[[], str] = "") -> Any:
-    """The condition's first true value; fails after a deadline that only a hang can reach."""
-    deadline = time.monotonic() + _DEADLINE_SECONDS
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"it never came true: {what() if callable(what) else what or condition}")
-        time.sleep(0.01)
-    return value
 
 
 class MovableClock:
@@ -270,7 +260,7 @@ class LocalWorld:
         nodes = self.root / "nodes"
         ids = [entry.name for entry in nodes.iterdir() if entry.name[0] != "."] if nodes.exists() else []
         compute.terminate(self.place, ids)
-        until(
+        eventually(
             lambda: all(m.state is MachineState.TERMINATED for m in compute.describe(self.place, ids)),
             "the end",
         )
@@ -303,5 +293,5 @@ def await_states(compute: Compute, world: ComputeWorld, ids: list[str], state: M
     def said() -> str:
         return f"all are {state}, not " + ", ".join(f"{one.id} {one.state} ({one.reason})" for one in seen)
 
-    until(reached, said)
+    eventually(reached, said)
     return seen

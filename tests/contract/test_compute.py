@@ -38,8 +38,8 @@ from tests.contract.compute_worlds import (
     await_states,
     build_scripted_archive,
     states,
-    until,
 )
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +117,7 @@ def _undo(compute: Compute, world: ComputeWorld, request: GangRequest) -> None:
         world.settle()
         return True
 
-    until(ended, "the gang is gone")
+    eventually(ended, "the gang is gone")
 
 
 def _listed(compute: Compute, world: ComputeWorld, deployment: str = "dep") -> set[str]:
@@ -439,7 +439,7 @@ def test_start_works_or_says_wait_when_the_machine_is_stopping(compute: Compute,
             return False
         return True
 
-    until(started, "the machine can be started")
+    eventually(started, "the machine can be started")
     await_states(compute, world, ids, MachineState.RUNNING)
 
 

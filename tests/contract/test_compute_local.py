@@ -26,7 +26,8 @@ from stix.clouds.local.launcher import await_started, launch
 from stix.clouds.local.processes import processes, start_mark
 from stix.model.errors import NoCapacityError, ProviderError, ThrottledError
 from stix.ports.compute import MachineState
-from tests.contract.compute_worlds import LocalWorld, await_states, build_scripted_archive, states, until
+from tests.contract.compute_worlds import LocalWorld, await_states, build_scripted_archive, states
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
@@ -52,7 +53,7 @@ def _pid_from(path: Path) -> int:
         text = path.read_text() if path.exists() else ""
         return text if text.endswith("\n") else ""
 
-    return int(until(written, f"{path} is written"))
+    return int(eventually(written, f"{path} is written"))
 
 
 def _gone(pid: int) -> bool:
@@ -71,14 +72,14 @@ def test_create_leaves_nothing_when_one_machine_fails(world: LocalWorld, index: 
         pytest.raises(ProviderError, match="memory"),
     ):
         compute.create(world.request("a", 3))
-    until(lambda: not list(compute.list_tagged(world.place, "dep")), "the other machines are gone")
+    eventually(lambda: not list(compute.list_tagged(world.place, "dep")), "the other machines are gone")
 
 
 def test_create_works_when_an_earlier_attempt_with_its_token_failed(world: LocalWorld) -> None:
     compute = world.compute()
     with world.breaks_at(1, ProviderError("no")), pytest.raises(ProviderError):
         compute.create(world.request("a", 2))
-    until(lambda: not list(compute.list_tagged(world.place, "dep")), "the failed attempt is gone")
+    eventually(lambda: not list(compute.list_tagged(world.place, "dep")), "the failed attempt is gone")
     ids = compute.create(world.request("a", 2))
     await_states(compute, world, ids, MachineState.RUNNING)
 
@@ -201,7 +202,7 @@ def test_machine_sees_a_minimal_environment_when_started(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not for machines")
     compute = world.compute()
     (machine_id,) = compute.create(world.request("a"))
-    until((world.folder(machine_id) / "agent/machine.pid").exists, "the shell has become the machine")
+    eventually((world.folder(machine_id) / "agent/machine.pid").exists, "the shell has become the machine")
     process = Path("/proc") / str(_record(world, machine_id)["pid"])
     names = {
         entry.split(b"=")[0].decode() for entry in (process / "environ").read_bytes().split(b"\0") if entry
@@ -240,7 +241,7 @@ def test_home_survives_when_the_machine_is_stopped_and_started(world: LocalWorld
     compute.stop(world.place, [machine_id])
     await_states(compute, world, [machine_id], MachineState.STOPPED)
     compute.start(world.place, [machine_id])
-    until(lambda: _pid_from(home / "booted") != first, "it booted again")
+    eventually(lambda: _pid_from(home / "booted") != first, "it booted again")
     assert len((home / "boots").read_text().splitlines()) == 2
 
 
@@ -292,7 +293,8 @@ import os, sys
 from pathlib import Path
 from stix.clouds.local.node import Nodes
 from stix.clouds.local import LocalCompute
-from tests.contract.compute_worlds import LocalWorld, until
+from tests.contract.compute_worlds import LocalWorld
+from tests.waiting import eventually
 
 when = sys.argv[3]
 start = Nodes.start
@@ -303,7 +305,7 @@ def dying_start(self, folder, record):
     if when == "after-spawn" and record.index == 1:
         os._exit(9)
     if when == "after-boot" and record.index == 1:
-        until(lambda: (folder / "agent/machine.pid").exists())
+        eventually(lambda: (folder / "agent/machine.pid").exists())
         os._exit(9)
     return launch
 Nodes.start = dying_start
@@ -326,7 +328,7 @@ def test_machine_runs_when_whoever_started_it_dies_before_it_says_so(tmp_path: P
     process = psutil.Process(started.pid)
     try:
         assert (group / "cgroup.procs").read_text() == f"{started.pid}\n"
-        until(lambda: process.is_running() and process.cmdline()[:1] == ["sleep"], "it is the machine")
+        eventually(lambda: process.is_running() and process.cmdline()[:1] == ["sleep"], "it is the machine")
     finally:
         process.kill()
         os.waitpid(started.pid, 0)
@@ -348,13 +350,13 @@ def test_gang_is_completed_or_undone_when_the_control_plane_was_killed(
         await_states(compute, world, known, MachineState.TERMINATED)
     else:
         # A process that has not even written its pid yet answers "the same call again".
-        until(lambda: _created_or_throttled(compute, world), "the gang is complete")
+        eventually(lambda: _created_or_throttled(compute, world), "the gang is complete")
         ids = compute.create(world.request("a", 3))
         assert ids == known
         await_states(compute, world, ids, MachineState.RUNNING)
     for machine_id in known:
         # A child that has not become the agent yet still carries the machine's command: look until it has.
-        until(
+        eventually(
             lambda one=machine_id: _machine_processes(one) == (1 if then == "completed" else 0), "one of each"
         )
 
@@ -428,7 +430,7 @@ def test_create_gives_the_processes_words_when_it_cannot_enter_its_group(
     compute = world.compute(groups=lambda: Unenterable([]))
     with pytest.raises(ProviderError, match=r"cannot enter the control group .*no-such-group"):
         compute.create(world.request("a", 2))
-    until(lambda: not list(compute.list_tagged(world.place, "dep")), "nothing is left")
+    eventually(lambda: not list(compute.list_tagged(world.place, "dep")), "nothing is left")
 
 
 def test_machine_says_why_when_its_agent_is_broken(world: LocalWorld, tmp_path: Path) -> None:
@@ -539,7 +541,7 @@ def test_cpu_time_is_bounded_when_the_machine_has_half_a_cpu(world: LocalWorld) 
         lines = dict(line.split() for path in throttled for line in path.read_text().splitlines())
         return int(lines["nr_throttled"])
 
-    until(lambda: periods() >= 3, "the machine was held back")
+    eventually(lambda: periods() >= 3, "the machine was held back")
 
 
 def test_limits_are_told_to_the_agent_when_there_are_none(world: LocalWorld) -> None:
@@ -574,7 +576,7 @@ def test_real_agent_runs_when_the_real_archive_is_used(world: LocalWorld, tmp_pa
     compute = world.compute()
     (machine_id,) = compute.create(world.request("a"))
     log = world.folder(machine_id) / "agent" / "agent.log"
-    until(lambda: log.exists() and log.stat().st_size > 0, "the agent wrote its log")
+    eventually(lambda: log.exists() and log.stat().st_size > 0, "the agent wrote its log")
     assert states(compute, world, [machine_id]) == [MachineState.RUNNING]
     compute.terminate(world.place, [machine_id])
     await_states(compute, world, [machine_id], MachineState.TERMINATED)

@@ -22,26 +22,11 @@ from typing import Any
 import psutil
 
 from stix.agent.archive import build_archive
+from tests.waiting import PATIENCE, eventually
 
 ORDER = ["INIT", "PENDING", "SETTING_UP", "RUNNING"]
 ORDER += ["FAILED_DRIVER", "SUCCEEDED", "FAILED", "FAILED_SETUP", "CANCELLED"]
 TERMINAL = ORDER[4:]
-
-
-PATIENCE = 60.0
-"""Seconds that nothing takes: they only keep a failure from hanging."""
-
-
-def eventually(check: Callable[[], Any], what: str | Callable[[], str], seconds: float = PATIENCE) -> Any:
-    """The first true value of ``check``; fails after a generous deadline."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = check()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what() if callable(what) else what}: not within {seconds:g} s")
-        time.sleep(0.01)
 
 
 def tar_gz(files: dict[str, bytes]) -> bytes:

@@ -9,8 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import pytest
 
 from stix.gateway import publish_view, read_status
 from tests.ports import free_port
+from tests.waiting import PATIENCE, eventually
 
 REPLICA = Path(__file__).with_name("replica_double.py")
 _SOURCES = str(Path(__file__).parents[2] / "shared")
@@ -29,19 +29,7 @@ has_haproxy = pytest.mark.skipif(
     reason="HAProxy is not installed (Debian's package haproxy)",
 )
 
-PATIENCE = 60.0
-"""Seconds that nothing takes: they only keep a failure from hanging."""
 get = functools.partial(httpx.get, timeout=PATIENCE)
-
-
-def eventually(look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    deadline = time.monotonic() + seconds
-    while True:
-        found = look()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {seconds} s: {look.__name__}"
-        time.sleep(0.02)
 
 
 class ReplicaProcess:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.integration.control_plane_double import cluster, eventually, processes_of
+from tests.integration.control_plane_double import cluster, processes_of
 from tests.ports import free_port
+from tests.waiting import eventually
 
 RING = r"""
 cat > ring.$STIX_NODE_RANK.py <<'PY'

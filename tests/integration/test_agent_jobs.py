@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from tests.integration.control_plane_double import cluster, eventually, processes_of, tar_gz
+from tests.integration.control_plane_double import cluster, processes_of, tar_gz
+from tests.waiting import eventually
 
 
 def test_job_reports_status_and_environment_when_it_ends(tmp_path):

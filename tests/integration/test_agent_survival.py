@@ -15,10 +15,10 @@ from tests.integration.control_plane_double import (
     ControlPlane,
     Node,
     cluster,
-    eventually,
     kill_processes_of,
     processes_of,
 )
+from tests.waiting import eventually
 
 
 def test_agent_joins_when_the_machine_becomes_known_later(tmp_path):

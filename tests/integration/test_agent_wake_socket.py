@@ -13,7 +13,8 @@ from websockets.sync.server import ServerConnection, serve
 from stix.agent.tunables import Tunables
 from stix.agent.wake_socket import WakeSocket
 from stix.agent.websocket import WebSocketError, connect
-from tests.integration.control_plane_double import PATIENCE, cluster, eventually
+from tests.integration.control_plane_double import cluster
+from tests.waiting import PATIENCE, eventually
 
 
 @contextmanager

@@ -20,8 +20,9 @@ from stix.clouds.bootstrap import MOST_BYTES, boot_script
 from stix.model.errors import InvalidRequestError
 from stix.model.offer import Offer
 from stix.ports.compute import AgentSource, GangRequest
-from tests.integration.control_plane_double import ControlPlane, eventually
+from tests.integration.control_plane_double import ControlPlane
 from tests.providers.hosts import Host
+from tests.waiting import eventually
 
 AZURE = (
     '{"compute": {"resourceGroupName": "STIX-abc", "name": "stix-abc-0"}, "network": {"interface": [{"ipv4":'

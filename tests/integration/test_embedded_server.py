@@ -9,22 +9,20 @@ import os
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
 
 from stix.local.daemon import Endpoint, ensure_running, stop
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.xdist_group("embedded-server")
 
 DOUBLES = (sys.executable, str(Path(__file__).with_name("embedded_doubles.py")))
-DEADLINE = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +35,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def endpoint(home: Path) -> Endpoint:
     return ensure_running(home, command=DOUBLES)
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + DEADLINE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
-    return found
 
 
 def words(home: Path, name: str) -> list[str]:
@@ -61,7 +51,7 @@ def call(
     token: str | None = None,
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     parts = urlsplit(endpoint.url)
-    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=DEADLINE)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=PATIENCE)
     try:
         token = endpoint.token if token is None else token
         authorization = {"Authorization": f"Bearer {token}"} if token else {}
@@ -156,7 +146,7 @@ def test_requests_are_answered_side_by_side_by_as_many_threads_as_the_function_h
 
 def test_pipelined_and_malformed_requests_are_answered_when_they_come(endpoint: Endpoint) -> None:
     parts = urlsplit(endpoint.url)
-    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), DEADLINE) as connection:
+    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), PATIENCE) as connection:
         one = b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
         connection.sendall(one + one + b"nonsense\r\n\r\n")
         received = b""
@@ -168,7 +158,7 @@ def test_pipelined_and_malformed_requests_are_answered_when_they_come(endpoint: 
 
 def test_request_is_refused_when_its_head_does_not_end(endpoint: Endpoint) -> None:
     parts = urlsplit(endpoint.url)
-    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), DEADLINE) as connection:
+    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), PATIENCE) as connection:
         connection.sendall(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n")
         with suppress(ConnectionError):  # it closes while more is on its way
             for number in range(10_000):
@@ -202,7 +192,7 @@ class Parked:
         return words(self.home, "agent")[self.before :]
 
     def result(self) -> tuple[int, http.client.HTTPMessage, dict[str, str]]:
-        self.thread.join(DEADLINE)
+        self.thread.join(PATIENCE)
         assert self.answer is not None
         return self.answer[0], self.answer[1], json.loads(self.answer[2])
 
@@ -210,10 +200,10 @@ class Parked:
 def test_parked_request_is_answered_when_its_topic_is_woken(endpoint: Endpoint, home: Path) -> None:
     word = home / "doubles" / "word"
     parked = Parked(endpoint, home)
-    until(parked.looks)
+    eventually(parked.looks)
     call(endpoint, "GET", "/v1/wake?topic=node/c/1")
     call(endpoint, "GET", "/v1/wake?topic=node/c/0")
-    until(lambda: len(parked.looks()) == 2)  # it looked again, and was parked again
+    eventually(lambda: len(parked.looks()) == 2)  # it looked again, and was parked again
     assert parked.thread.is_alive()
     word.write_text("go")
     call(endpoint, "GET", "/v1/wake?topic=node/c/0")
@@ -235,12 +225,12 @@ def test_parked_request_gets_the_last_answer_when_the_time_is_over(endpoint: End
 def test_parking_ends_when_the_client_goes_away(endpoint: Endpoint, home: Path) -> None:
     parts = urlsplit(endpoint.url)
     before = len(words(home, "agent"))
-    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), DEADLINE) as connection:
+    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), PATIENCE) as connection:
         connection.sendall(
             b"POST /agent/v1/commands HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer a\r\n"
             b"Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n20"
         )
-        until(lambda: len(words(home, "agent")) == before + 1)
+        eventually(lambda: len(words(home, "agent")) == before + 1)
     # The server reads the end of that connection before it answers another on the same loop.
     assert call(endpoint, "GET", "/v1/health")[0] == 200
     call(endpoint, "GET", "/v1/wake?topic=node/c/0")
@@ -289,13 +279,13 @@ def test_nothing_is_left_when_an_upload_breaks_off(endpoint: Endpoint, home: Pat
     url = json.loads(call(endpoint, "GET", "/v1/upload?key=uploads/half&size=2000000")[2])["url"]
     parts = urlsplit(url)
     incoming = home / "objects" / "incoming"
-    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), DEADLINE) as connection:
+    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), PATIENCE) as connection:
         connection.sendall(
             f"PUT {parts.path}?{parts.query} HTTP/1.1\r\nHost: localhost\r\n".encode()
             + b"Content-Length: 2000000\r\n\r\n"
             + b"x" * 1_000_000
         )
-        until(lambda: list(incoming.iterdir()))
-    until(lambda: not list(incoming.iterdir()))
+        eventually(lambda: list(incoming.iterdir()))
+    eventually(lambda: not list(incoming.iterdir()))
     read = json.loads(call(endpoint, "GET", "/v1/download?key=uploads/half")[2])["url"]
     assert call(endpoint, "GET", read, token="")[0] == 404

@@ -10,8 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -25,9 +24,9 @@ from stix.local.daemon import Endpoint, ensure_running, read_endpoint, status, s
 from stix.local.home import Home
 from stix.model.errors import ConflictError, ForbiddenError, InvalidInputError, UnavailableError
 from tests.ports import free_port
+from tests.waiting import PATIENCE, eventually
 
 DOUBLES = (sys.executable, str(Path(__file__).with_name("embedded_doubles.py")))
-DEADLINE = 60.0
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ def start(home: Path, **options: Any) -> Endpoint:
 
 def get(endpoint: Endpoint, target: str) -> Any:
     parts = urlsplit(endpoint.url)
-    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=DEADLINE)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=PATIENCE)
     try:
         connection.request("GET", target, headers={"Authorization": f"Bearer {endpoint.token}"})
         answer = connection.getresponse()
@@ -60,14 +59,6 @@ def kill(home: Path) -> int:
     os.kill(found.pid, signal.SIGKILL)
     os.waitpid(found.pid, 0)
     return found.pid
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + DEADLINE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
-    return found
 
 
 def words(home: Path, name: str) -> list[str]:
@@ -129,13 +120,13 @@ def test_second_server_is_refused_when_one_runs_in_the_folder(home: Path) -> Non
 def test_work_in_progress_is_finished_when_the_server_is_stopped(home: Path) -> None:
     endpoint = start(home)
     assert get(endpoint, "/v1/start?name=a") is True
-    until(lambda: words(home, "provision") == ["a"])
+    eventually(lambda: words(home, "provision") == ["a"])
     found = status(home)
     assert found is not None
     os.kill(found.pid, signal.SIGTERM)
-    until(lambda: status(home) is None or not Home(home).server_file.exists())
+    eventually(lambda: status(home) is None or not Home(home).server_file.exists())
     (home / "doubles" / "finish").write_text("")
-    until(lambda: Home(home).running_pid() is None)
+    eventually(lambda: Home(home).running_pid() is None)
     os.waitpid(found.pid, 0)
     assert words(home, "provisioned") == ["a"]
     assert status(home) is None
@@ -145,14 +136,14 @@ def test_work_in_progress_is_finished_when_the_server_is_stopped(home: Path) -> 
 def test_parked_requests_are_let_go_when_the_server_is_stopped(home: Path) -> None:
     endpoint = start(home)
     parts = urlsplit(endpoint.url)
-    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=DEADLINE)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=PATIENCE)
     connection.request(
         "POST",
         "/agent/v1/commands",
         body="20",
         headers={"Authorization": "Bearer a", "Content-Type": "text/plain"},
     )
-    until(lambda: words(home, "agent"))
+    eventually(lambda: words(home, "agent"))
     assert stop(home) is True
     answer = connection.getresponse()
     assert (answer.status, answer.read()) == (200, b'{"word": ""}')
@@ -163,22 +154,22 @@ def test_parked_requests_are_let_go_when_the_server_is_stopped(home: Path) -> No
 def test_server_goes_on_where_it_was_when_it_was_killed(home: Path) -> None:
     endpoint = start(home)
     assert get(endpoint, "/v1/start?name=a") is True
-    until(lambda: words(home, "provision") == ["a"])
+    eventually(lambda: words(home, "provision") == ["a"])
     kill(home)
     assert read_endpoint(home) is None
     assert (home / "server.json").exists()
     again = start(home)
     assert again == endpoint  # same port, same token: agents find it
-    until(lambda: words(home, "provision") == ["a", "a"])
+    eventually(lambda: words(home, "provision") == ["a", "a"])
     (home / "doubles" / "finish").write_text("")
-    until(lambda: words(home, "provisioned") == ["a"])
+    eventually(lambda: words(home, "provisioned") == ["a"])
     assert get(again, "/v1/start?name=a") is False
 
 
 def test_schedules_fire_once_at_the_first_start_and_not_again_within_the_minute(home: Path) -> None:
     start(home)
-    until(lambda: words(home, "monitor"))
-    until(lambda: recorded(home))  # a kill before that fires once more
+    eventually(lambda: words(home, "monitor"))
+    eventually(lambda: recorded(home))  # a kill before that fires once more
     kill(home)
     endpoint = start(home)
     get(endpoint, "/v1/health")
@@ -214,7 +205,7 @@ def test_public_host_is_served_and_remembered_when_one_is_given(home: Path) -> N
         endpoint = read_endpoint(home)
         assert endpoint is not None
         parts = urlsplit(endpoint.url)
-        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=DEADLINE)
+        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=PATIENCE)
         connection.request("GET", "/v1/health", headers={"Host": host})
         answer = connection.getresponse()
         answer.read()

@@ -18,16 +18,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.gateway_world import (
-    PATIENCE,
-    GatewayProcess,
-    eventually,
-    gateway,
-    get,
-    has_haproxy,
-)
+from tests.integration.gateway_world import GatewayProcess, gateway, get, has_haproxy
 from tests.integration.test_agent_survival import _oldest_python as oldest_python
 from tests.ports import free_port
+from tests.waiting import PATIENCE, eventually
 
 __all__ = ["gateway"]
 pytestmark = has_haproxy

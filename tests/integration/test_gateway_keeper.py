@@ -14,9 +14,10 @@ import pytest
 
 from stix.agent.archive import build_archive
 from stix.local.gateway_keeper import GatewayKeeper
-from tests.integration.gateway_world import ReplicaProcess, eventually, get, has_haproxy
+from tests.integration.gateway_world import ReplicaProcess, get, has_haproxy
 from tests.ports import free_port
 from tests.unit.world import WORKSPACE, ControlPlane
+from tests.waiting import eventually
 
 pytestmark = has_haproxy
 

@@ -13,7 +13,8 @@ import pytest
 
 from stix.gateway.probes import ask
 from stix.gateway.view import Probe, Replica
-from tests.integration.gateway_world import PATIENCE, GatewayProcess, eventually, gateway, get, has_haproxy
+from tests.integration.gateway_world import GatewayProcess, gateway, get, has_haproxy
+from tests.waiting import PATIENCE, eventually
 
 __all__ = ["gateway"]
 

@@ -17,8 +17,9 @@ from websockets.sync.client import connect as open_websocket
 from websockets.sync.server import ServerConnection
 from websockets.sync.server import serve as serve_websockets
 
-from tests.integration.gateway_world import PATIENCE, GatewayProcess, eventually, gateway, get, has_haproxy
+from tests.integration.gateway_world import GatewayProcess, gateway, get, has_haproxy
 from tests.ports import free_port
+from tests.waiting import PATIENCE, eventually
 
 __all__ = ["gateway"]
 pytestmark = has_haproxy

@@ -19,8 +19,9 @@ import pytest
 from stix.agent.config import AgentConfig
 from stix.agent.gateway_door import Door
 from stix.agent.gateway_tunnels import GatewayTunnels
-from tests.integration.gateway_world import ReplicaProcess, eventually, get
+from tests.integration.gateway_world import ReplicaProcess, get
 from tests.ports import free_port
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.skipif(
     shutil.which("ssh") is None or shutil.which("sshd", path="/usr/sbin:/usr/bin") is None,

@@ -9,8 +9,9 @@ from functools import partial
 
 import httpx
 
-from tests.integration.gateway_world import PATIENCE, GatewayProcess, eventually, gateway, has_haproxy
+from tests.integration.gateway_world import GatewayProcess, gateway, has_haproxy
 from tests.ports import free_port
+from tests.waiting import PATIENCE, eventually
 
 __all__ = ["gateway"]
 pytestmark = has_haproxy

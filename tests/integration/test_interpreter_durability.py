@@ -6,7 +6,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import eventually
+
 CHILD = Path(__file__).with_name("interpreter_child.py")
-LONGEST = 60.0
 WAITS = 100
 
 
@@ -102,13 +102,6 @@ def start(tmp_path: Path) -> Iterator[Callable[[], Process]]:
             process.kill()
 
 
-def until(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + LONGEST
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def statuses(folder: Path, state: str) -> list[str]:
     with closing(sqlite3.connect(folder / "state.db")) as connection:
         return [row[0] for row in connection.execute("SELECT status FROM wf_frames WHERE state=?", (state,))]
@@ -121,8 +114,10 @@ def test_run_finishes_when_the_process_was_killed(tmp_path: Path, start: Callabl
     in_flight = ["item 3", "item 4", "work work"]
 
     first = start()
-    until(lambda: journal.exists() and all(line in journal.read_text().splitlines() for line in in_flight))
-    until(lambda: "token" in statuses(tmp_path, "Ask"))
+    eventually(
+        lambda: journal.exists() and all(line in journal.read_text().splitlines() for line in in_flight)
+    )
+    eventually(lambda: "token" in statuses(tmp_path, "Ask"))
     states = json.loads(first.ask("describe"))["states"]
     assert {"Wait", "Map", "Ask", "Work", "Item", "Everything"} == set(states)
     first.kill()
@@ -134,7 +129,7 @@ def test_run_finishes_when_the_process_was_killed(tmp_path: Path, start: Callabl
     second = start()
     token = next(line.split()[2] for line in before if line.startswith("ask "))
     assert second.ask(f"answer {token}") == "answered"
-    until(lambda: json.loads(second.ask("describe"))["status"] != "RUNNING")
+    eventually(lambda: json.loads(second.ask("describe"))["status"] != "RUNNING")
     run = json.loads(second.ask("describe"))
 
     assert run["status"] == "SUCCEEDED"

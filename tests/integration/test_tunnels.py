@@ -27,8 +27,8 @@ from stix.local.http_server import HttpServer
 from stix.local.parking import Parking
 from stix.local.sockets import MESSAGE_BYTES, LocalSockets
 from stix.runtime.bootstrap import install
-from tests.integration.control_plane_double import eventually
 from tests.unit.world import ANN, WORKSPACE, ControlPlane
+from tests.waiting import eventually
 
 MEGABYTE = 1_000_000
 

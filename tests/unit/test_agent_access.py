@@ -15,7 +15,7 @@ from stix.agent.access import Access
 from stix.agent.authorized_keys import with_keys, write_keys
 from stix.agent.config import AgentConfig
 from stix.agent.ssh_server import NoServerError, PrivateServer, find_server
-from tests.integration.control_plane_double import eventually
+from tests.waiting import eventually
 
 MARK = "stix:c-1"
 ANN = {"user": "ann", "key": "ssh-ed25519 AAAA"}

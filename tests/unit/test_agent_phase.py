@@ -9,7 +9,7 @@ import pytest
 
 from stix.agent.phase import Phase
 from stix.agent.tunables import Tunables
-from tests.integration.control_plane_double import eventually
+from tests.waiting import eventually
 
 Start = Callable[[str, str], Phase]
 
