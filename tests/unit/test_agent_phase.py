@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,3 +62,21 @@ def test_script_that_has_ended_is_adopted(phase: Callable[[str], Phase], start: 
     second = phase("run")
     assert second.adopt()
     assert second.wait() == 3
+
+
+def test_process_that_has_the_pid_of_a_script_that_has_ended_is_left_alone(
+    phase: Callable[[str], Phase], start: Start
+) -> None:
+    """As after the machine was started again."""
+    first = start("run", "exit 3")
+    assert first.wait() == 3
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
+        try:
+            Path(first.path("pid")).write_text(f"{stranger.pid}\n\n")
+            second = phase("run")
+            assert second.adopt()
+            second.end_leftovers()
+            second.end(grace=0.0)
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()

@@ -100,7 +100,6 @@ class LogShipping:
         api, objects = HttpChannel(), HttpChannel()
         backoff = Backoff(self._tunables.backoff_first, self._tunables.backoff_last)
         while not self._stopping.is_set():
-            self._upload_wake.clear()
             try:
                 while self._upload_once(api, objects) and not self._stopping.is_set():
                     pass
@@ -108,9 +107,9 @@ class LogShipping:
             except (UnreachableError, RefusedError) as exc:
                 log.info("logs cannot be sent", extra={"detail": str(exc)})
                 self._stopping.wait(backoff.next())
-                self._upload_wake.set()
                 continue
             self._upload_wake.wait()
+            self._upload_wake.clear()
             # What comes soon after shares the next exchange; what comes alone goes at once.
             self._stopping.wait(max(0.0, self._exchanged_at + self._tunables.log_window - time.monotonic()))
 

@@ -97,6 +97,8 @@ class Phase:
 
     def adopt(self) -> bool:
         """Takes up a phase that an earlier agent started; False when it never began."""
+        if self.exit_code() is not None:
+            return True  # and its pid may be another's by now
         # The wrapper lives some moments before it writes its pid, and without where the disk is full.
         found = self._recorded_pid() or self._living_wrapper() or self._recorded_pid()
         if found is not None:

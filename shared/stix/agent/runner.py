@@ -161,12 +161,13 @@ class Runner:
         if names:
             self._around.hosts.update(int(names["version"]), names["hosts"])
         runs = self._takes_up(run)
-        if not runs and not (self._takes_up(setup) and setup.exit_code() is None):
+        sets_up = not runs and self._takes_up(setup)
+        if not runs and not (sets_up and setup.exit_code() is None):
             self._prepare()
         if names and self._inside is not None:
             self._around.hosts.enter(self._inside)
         if not runs:
-            self._set_up(setup)
+            self._set_up(setup, begun=sets_up)
             self._await_start()
             if not job.get("run"):
                 return _Ended("SUCCEEDED", code=0)
@@ -301,12 +302,12 @@ class Runner:
         except CancelledError:
             raise _Ended("CANCELLED") from None
 
-    def _set_up(self, setup: Phase) -> None:
+    def _set_up(self, setup: Phase, *, begun: bool) -> None:
         script = self.assignment["job"].get("setup")
         if not script:
             return
         setup.inside = self._inside
-        if not (os.path.exists(setup.path("sh")) and setup.adopt()):
+        if not begun:
             self._launch(setup, "setup", script)
         code = self._await_phase(setup, statuses.SETTING_UP)
         if code != 0:
