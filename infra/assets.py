@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from layers.build import assemble, normalise
+from layers.build import assemble, locked, normalise
 from layers.bytecode import compile_tree, runtime
 
 __all__ = ["Assets"]
@@ -33,17 +33,18 @@ class Assets:
         destination = asset / "functions" / name
         wanted = _sources(source)
         made = asset.with_suffix(f".python{runtime()}")
-        if _sources(destination) != wanted or not made.is_file():
-            shutil.rmtree(asset, ignore_errors=True)
-            for path, content in wanted.items():
-                target = destination / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
-            compile_tree(destination, f"/var/task/functions/{name}")
-            normalise(asset)
-            for other in asset.parent.glob(f"{name}.python*"):
-                other.unlink()
-            made.touch()
+        with locked(asset.with_name(f".{name}.lock")):
+            if _sources(destination) != wanted or not made.is_file():
+                shutil.rmtree(asset, ignore_errors=True)
+                for other in asset.parent.glob(f"{name}.python*"):
+                    other.unlink()
+                for path, content in wanted.items():
+                    target = destination / path
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(content)
+                compile_tree(destination, f"/var/task/functions/{name}")
+                normalise(asset)
+                made.touch()
         return str(asset)
 
     def layer(self, name: str) -> str:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from layers.bytecode import NOTE_WITHOUT, compile_tree, is_compiled_here, runtime
 
-__all__ = ["LAYERS", "TARGETS", "MissingLayerError", "assemble", "download", "normalise"]
+__all__ = ["LAYERS", "TARGETS", "MissingLayerError", "assemble", "download", "locked", "normalise"]
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".build" / "layers"
@@ -124,7 +124,7 @@ def assemble(layer: str, target: str, *, build: Path = BUILD) -> Path:
     stamp = build / f"{layer}-{target}.sha256"
     package = package_files(*package_sources()) if layer == PACKAGE_LAYER else {}
     digest = _digest(package, wheels.name)
-    with _locked(build / f".{layer}-{target}.lock"):
+    with locked(build / f".{layer}-{target}.lock"):
         if asset.is_dir() and stamp.is_file() and stamp.read_text() == digest:
             return asset
         stamp.unlink(missing_ok=True)
@@ -199,7 +199,8 @@ def normalise(tree: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold the file's lock: of all processes that build the same asset, one does, and the others find it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
