@@ -7,30 +7,20 @@ import os
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, Optional
 
 from . import statuses
 from .checkpoints import Checkpoints, CheckpointThread, checkpoint_folder
 from .environment import job_marker, task_environment
 from .files import Json, read_json, write_json
-from .http_channel import HttpChannel, RefusedError, UnreachableError
 from .job_log import JobLog
 from .membership import GoneError, RefusedForGoodError, StoppedError
-from .mounts import MountError, MountRetryError, Mounts
 from .phase import Phase
 from .preemption_hook import PreemptionHook
+from .preparation import JobEndedError, Preparation
 from .surroundings import Surroundings
 
-if TYPE_CHECKING:
-    from .inside import Inside
-
 log = logging.getLogger("stix.agent.runner")
-
-
-class _Ended(Exception):
-    def __init__(self, outcome: str, reason: str = "", code: Optional[int] = None) -> None:
-        super().__init__(outcome)
-        self.outcome, self.reason, self.code = outcome, reason, code
 
 
 class Runner:
@@ -60,8 +50,9 @@ class Runner:
         self._lock = threading.Lock()
         self._phase: Optional[Phase] = None
         self._hook: Optional[PreemptionHook] = None
-        self._inside: Optional[Inside] = None
-        self._secrets: Optional[Dict[str, str]] = None
+        self._preparation = Preparation(
+            assignment, around, self._checkpoints, self._cancelled, self._note, self._advance
+        )
         self._marker = job_marker(str(around.membership.identity["cluster_id"]), self.job_id)
         self._state: Json = {"type": "state", "job": self.job_id, "state": statuses.PREPARING}
         self._log: Optional[JobLog] = None
@@ -141,20 +132,20 @@ class Runner:
     def _run(self) -> None:
         try:
             ended = self._all_steps()
-        except _Ended as exc:
+        except JobEndedError as exc:
             ended = exc
         except (GoneError, StoppedError, RefusedForGoodError):
             return  # The agent ends; the job's folder tells the next one where to go on.
         except OSError as exc:
             log.exception("a job could not be carried out", extra={"job": self.job_id})
-            ended = _Ended("FAILED_DRIVER", f"the node could not run the job: {exc}")
+            ended = JobEndedError("FAILED_DRIVER", f"the node could not run the job: {exc}")
         if self._cancelled.is_set() and ended.outcome != "SUCCEEDED":
-            ended = _Ended(self._cancel_as, self._cancel_note or ended.reason, ended.code)
-        if self._inside is not None:
-            self._inside.give_back(self._around.mounts.workdir)
+            ended = JobEndedError(self._cancel_as, self._cancel_note or ended.reason, ended.code)
+        if (inside := self._preparation.inside) is not None:
+            inside.give_back(self._around.mounts.workdir)
         self._record_end(ended)
 
-    def _all_steps(self) -> _Ended:
+    def _all_steps(self) -> JobEndedError:
         setup, run = self._script_phase("setup"), self._script_phase("run")
         job = self.assignment["job"]
         names: Json = job.get("hosts") or {}
@@ -163,19 +154,20 @@ class Runner:
         runs = self._takes_up(run)
         sets_up = not runs and self._takes_up(setup)
         if not runs and not (sets_up and setup.exit_code() is None):
-            self._prepare()
-        if names and self._inside is not None:
-            self._around.hosts.enter(self._inside)
+            self._preparation.bring()
+        inside = self._preparation.inside
+        if names and inside is not None:
+            self._around.hosts.enter(inside)
         if not runs:
             self._set_up(setup, begun=sets_up)
             self._await_start()
             if not job.get("run"):
-                return _Ended("SUCCEEDED", code=0)
+                return JobEndedError("SUCCEEDED", code=0)
             self._launch(run, "run", job["run"])
         code = self._await_run(run)
         if code == 0:
-            return _Ended("SUCCEEDED", code=0)
-        return _Ended("FAILED", _exit_words("run", code), code)
+            return JobEndedError("SUCCEEDED", code=0)
+        return JobEndedError("FAILED", _exit_words("run", code), code)
 
     def _script_phase(self, name: str) -> Phase:
         return Phase(self.folder, name, self._marker, self._around.config.tunables)
@@ -184,76 +176,9 @@ class Runner:
         """Whether an earlier agent began it; it goes on where it was."""
         if not (os.path.exists(phase.path("sh")) and phase.adopt()):
             return False
-        self._inside = phase.inside = self._recall_container()
+        self._preparation.recall()
+        phase.inside = self._preparation.inside
         return True
-
-    def _prepare(self) -> None:
-        """All that the scripts need is there. What is there already is not brought again."""
-        self._reach_other_ranks()
-        files = self._bring_files()
-        self._restore_checkpoint()
-        if self.assignment["job"].get("container"):
-            self._enter_container(files)
-
-    def _reach_other_ranks(self) -> None:
-        """Proves that this rank can talk to all others, with the cluster's key."""
-        own = int(self.assignment["rank"])
-        others: List[Json] = [peer for peer in self.assignment["peers"] if peer["rank"] != own]
-        tunables = self._around.config.tunables
-        deadline = time.monotonic() + tunables.probe_seconds
-        for peer in others:
-            while True:
-                # The address is looked up anew: a node that came late or moved is in the newer list.
-                known = self._around.peer_address(peer["node"]) or peer
-                problem = "it has not joined"
-                if known.get("port"):
-                    problem = self._around.probe(known["address"], int(known["port"]))
-                if not problem:
-                    break
-                if time.monotonic() > deadline:
-                    here = f"rank {own} ({self._around.config.address})"
-                    there = f"rank {peer['rank']} ({known.get('address') or 'address unknown'})"
-                    raise _Ended("FAILED_DRIVER", f"{here} cannot reach {there}: {problem}")
-                self._pause(tunables.probe_retry)
-        self._advance(statuses.ARRIVED)
-
-    def _bring_files(self) -> List[Tuple[str, str]]:
-        """What ``Mounts.bring`` answers."""
-        job = self.assignment["job"]
-        around = self._around
-        tunables = around.config.tunables
-        mounts = around.mounts
-        if job.get("container"):
-            mounts = Mounts(around.config, around.membership, around.containers.staging)
-        while True:
-            try:
-                files = mounts.bring(job, self._cancelled.is_set)
-                if job.get("has_secrets"):
-                    self._fetch_secrets()
-                return files
-            except MountError as exc:
-                raise _Ended("FAILED_SETUP", str(exc)) from exc
-            except (MountRetryError, UnreachableError, RefusedError) as exc:
-                log.info(
-                    "a job's inputs cannot be fetched yet", extra={"job": self.job_id, "detail": str(exc)}
-                )
-                self._pause(tunables.backoff_last)
-
-    def _restore_checkpoint(self) -> None:
-        """What an earlier run of a managed job's task has stored is there before this one begins."""
-        assert self._log is not None
-        while self._checkpoints is not None:
-            try:
-                restored = self._checkpoints.restore()
-            except MountError as exc:
-                raise _Ended("FAILED_DRIVER", str(exc)) from exc
-            except MountRetryError as exc:
-                log.info("no checkpoint yet", extra={"job": self.job_id, "detail": str(exc)})
-                self._pause(self._around.config.tunables.backoff_last)
-                continue
-            if restored:
-                self._log.note(restored)
-            return
 
     def _await_run(self, run: Phase) -> int:
         """The exit code of the run; a managed job's checkpoints are stored meanwhile, and at its end."""
@@ -264,66 +189,35 @@ class Runner:
         keeping = CheckpointThread(self._checkpoints, started_at, seconds)
         try:
             code = self._await_phase(run, statuses.RUNNING)
-        except _Ended:
+        except JobEndedError:
             keeping.finish(store=True)
             raise
         # Nobody goes on from a task that has succeeded; of a gang another rank may still fail.
         keeping.finish(store=code != 0 or len(self.assignment["peers"]) > 1)
         return code
 
-    def _fetch_secrets(self) -> Dict[str, str]:
-        if self._secrets is None:
-            channel = HttpChannel()
-            try:
-                answer = self._around.membership.call(channel, "secrets", {"job": self.job_id})
-            finally:
-                channel.close()
-            self._secrets = {name: str(value) for name, value in (answer.get("secrets") or {}).items()}
-        return self._secrets
-
-    def _recall_container(self) -> Optional[Inside]:
-        wanted = self.assignment["job"].get("container")
-        return self._around.containers.recall(wanted) if wanted else None
-
-    def _enter_container(self, files: List[Tuple[str, str]]) -> None:
-        from .container_options import login_from
-        from .engine import CancelledError, ContainerError
-
-        assert self._log is not None
-        job, containers = self.assignment["job"], self._around.containers
-        self._advance(statuses.SETTING_UP)
-        login = login_from({**(job.get("envs") or {}), **(self._secrets or {})})
-        try:
-            self._inside = containers.prepare(job["container"], login, self._log.note, self._cancelled.is_set)
-            self._inside.own_files(self._around.mounts.workdir)
-            containers.copy(self._inside, files)
-        except ContainerError as exc:
-            raise _Ended("FAILED_SETUP", str(exc)) from exc
-        except CancelledError:
-            raise _Ended("CANCELLED") from None
-
     def _set_up(self, setup: Phase, *, begun: bool) -> None:
         script = self.assignment["job"].get("setup")
         if not script:
             return
-        setup.inside = self._inside
+        setup.inside = self._preparation.inside
         if not begun:
             self._launch(setup, "setup", script)
         code = self._await_phase(setup, statuses.SETTING_UP)
         if code != 0:
-            raise _Ended("FAILED_SETUP", _exit_words("setup", code), code)
+            raise JobEndedError("FAILED_SETUP", _exit_words("setup", code), code)
 
     def _await_start(self) -> None:
         self._advance(statuses.READY)
         self._go.wait()
         if self._cancelled.is_set():
-            raise _Ended("CANCELLED")
+            raise JobEndedError("CANCELLED")
 
     def _launch(self, phase: Phase, name: str, script: str) -> None:
         environment = self._environment(phase, name)
         with self._lock:
             if self._cancelled.is_set():
-                raise _Ended("CANCELLED")
+                raise JobEndedError("CANCELLED")
             self._start(phase, script, environment)
 
     def _start(self, phase: Phase, script: str, environment: Dict[str, str]) -> None:
@@ -332,8 +226,8 @@ class Runner:
     def _environment(self, phase: Phase, name: str) -> Dict[str, str]:
         """Of a script of the job; the phase learns where it runs."""
         around = self._around
-        secrets = self._fetch_secrets() if self.assignment["job"].get("has_secrets") else {}
-        inside = phase.inside = self._inside
+        secrets = self._preparation.secrets() if self.assignment["job"].get("has_secrets") else {}
+        inside = phase.inside = self._preparation.inside
         assignment, home = self.assignment, around.config.home_dir
         if inside is not None:
             assignment = {**assignment, "gpus": inside.gpus.inside(assignment.get("gpus") or [])}
@@ -364,14 +258,10 @@ class Runner:
                 self._hook.ended.wait()  # It may go on though the task has ended, within its time.
             phase.end(self._grace)
             # Only the run has an exit code to tell: that of a setup that was broken off says nothing.
-            raise _Ended("CANCELLED", code=code if state == statuses.RUNNING else None)
+            raise JobEndedError("CANCELLED", code=code if state == statuses.RUNNING else None)
         with self._lock:
             self._phase = None
         return code
-
-    def _pause(self, seconds: float) -> None:
-        if self._cancelled.wait(seconds):
-            raise _Ended("CANCELLED")
 
     def _advance(self, state: str) -> None:
         if state == statuses.RUNNING:
@@ -381,10 +271,9 @@ class Runner:
             self._state = {**self._state, "state": state}
         self._notify(self.state)
 
-    def _record_end(self, ended: _Ended) -> None:
-        assert self._log is not None
+    def _record_end(self, ended: JobEndedError) -> None:
         if ended.reason and (ended.code is None or ended.outcome == "CANCELLED"):
-            self._log.note(ended.reason)
+            self._note(ended.reason)
         state = {
             **self._state,
             "state": statuses.ENDED,
@@ -397,6 +286,10 @@ class Runner:
         self._state = state
         self._close_log()
         self._notify(self.state)
+
+    def _note(self, line: str) -> None:
+        assert self._log is not None
+        self._log.note(line)
 
     def _close_log(self) -> None:
         assert self._log is not None
