@@ -219,9 +219,9 @@ def load(model: type[R], item: Item) -> R:
         raise UnavailableError(
             f"{item.key} was written by a newer release.", hint="Update this one.", code="newer_schema"
         )
-    body = dict(item.body)
+    body = item.body
     if item.schema_version < model.schema_version:
-        body = model.read_older(body, item.schema_version)
+        body = model.read_older(dict(body), item.schema_version)
     return model.model_validate(
         {
             **body,

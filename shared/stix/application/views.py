@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from stix.application.planning import accelerators_text
 from stix.application.records import (
@@ -16,7 +16,7 @@ from stix.application.records import (
 )
 from stix.application.world import World
 from stix.lifecycle.cluster import autostop_at
-from stix.model.cluster import Cluster, Heartbeat, Node
+from stix.model.cluster import Cluster, ClusterSummary, Heartbeat, Node
 from stix.model.errors import NotFoundError, StixError
 from stix.model.job import Job
 from stix.model.offer import Offer
@@ -38,6 +38,8 @@ __all__ = [
     "plan_view",
 ]
 
+C = TypeVar("C", bound=ClusterSummary)
+
 _PAGE = 100
 _SHORT_PAGE = 250
 """Of clusters without their nodes."""
@@ -54,17 +56,15 @@ def list_clusters(
     """The body of ``ClusterList``: live clusters, newest first; or those of ``names`` that exist. Without
     ``verbose`` a page is one read of the table, so that no cluster's ``autostop_at`` is in it, and of the
     addresses only the head node's."""
-    if names:
-        found = [cluster_by_name(world, workspace, name) for name in dict.fromkeys(names)]
-        clusters = [cluster for cluster in found if cluster is not None and not cluster.ended]
-        following = None
-    else:
-        with cursor_of_request(after):
-            limit = _PAGE if verbose else _SHORT_PAGE
-            page = world.store.list(workspace, Cluster.kind, live=True, after=after, limit=limit)
-        clusters, following = [_listed(item) for item in page.items], page.next
+    named = _named(world, workspace, names) if names else None
     if verbose:
-        return {"clusters": [cluster_view(world, one, verbose=True) for one in clusters], "next": following}
+        whole, following = _page(world, Cluster, workspace, after, _PAGE) if named is None else (named, None)
+        return {"clusters": [cluster_view(world, one, verbose=True) for one in whole], "next": following}
+    clusters: Sequence[ClusterSummary]
+    if named is None:
+        clusters, following = _page(world, ClusterSummary, workspace, after, _SHORT_PAGE)
+    else:
+        clusters, following = named, None
     # Clusters that joined under an earlier release do not have their head's address themselves.
     unknown = [one for one in clusters if _has_head(one) and not one.head_address]
     heads: dict[str, str] = {}
@@ -79,13 +79,26 @@ def list_clusters(
     return {"clusters": views, "next": following}
 
 
-def _listed(item: Item) -> Cluster:
+def _named(world: World, workspace: str, names: Sequence[str]) -> list[Cluster]:
+    found = [cluster_by_name(world, workspace, name) for name in dict.fromkeys(names)]
+    return [cluster for cluster in found if cluster is not None and not cluster.ended]
+
+
+def _page(
+    world: World, model: type[C], workspace: str, after: str | None, limit: int
+) -> tuple[list[C], str | None]:
+    with cursor_of_request(after):
+        page = world.store.list(workspace, model.kind, live=True, after=after, limit=limit)
+    return [_listed(model, item) for item in page.items], page.next
+
+
+def _listed(model: type[C], item: Item) -> C:
     """Of a cluster that a newer release wrote at least name and status: one item must not end the list."""
-    if item.schema_version <= Cluster.schema_version:
-        return load(Cluster, item)
+    if item.schema_version <= model.schema_version:
+        return load(model, item)
     known = {"name": "", "since": 0.0, "created_at": 0.0, "num_nodes": 0, "user": ""}
     found = {name: item.body.get(name, default) for name, default in known.items()}
-    return Cluster(
+    return model(
         workspace=item.key.workspace,
         id=item.key.id,
         status=ClusterStatus(item.status) if item.status in set(ClusterStatus) else ClusterStatus.INIT,
@@ -94,7 +107,7 @@ def _listed(item: Item) -> Cluster:
     )
 
 
-def _has_head(cluster: Cluster) -> bool:
+def _has_head(cluster: ClusterSummary) -> bool:
     """Whether its head node has joined; while a cluster starts, an address may be of an earlier machine."""
     return cluster.offer is not None and cluster.status is not ClusterStatus.INIT
 
@@ -115,18 +128,11 @@ def cluster_view(world: World, cluster: Cluster, *, verbose: bool = False) -> di
     return view
 
 
-def _cluster_view(cluster: Cluster, addresses: Sequence[str]) -> dict[str, Any]:
+def _cluster_view(cluster: ClusterSummary, addresses: Sequence[str]) -> dict[str, Any]:
     """What the cluster's own item says."""
     offer = cluster.offer
-    nothing = {"cloud": "", "region": "", "zone": "", "instance_type": "", "accelerators": "", "spot": False}
-    view: dict[str, Any] = {
-        **nothing,
-        "vcpus": None,
-        "memory_gib": None,
-        "hourly_price": None,
-        "autostop_at": None,
-        "nodes": None,
-        "attempts": None,
+    up = cluster.status in (ClusterStatus.INIT, ClusterStatus.UP, ClusterStatus.AUTOSTOPPING)
+    return {
         "name": cluster.name,
         "id": cluster.id,
         "status": str(cluster.status),
@@ -135,27 +141,25 @@ def _cluster_view(cluster: Cluster, addresses: Sequence[str]) -> dict[str, Any]:
         "created_at": cluster.created_at,
         "last_use": cluster.last_use,
         "num_nodes": cluster.num_nodes,
-        "autostop": None if cluster.autostop is None else cluster.autostop.to_wire(),
+        "cloud": offer.cloud if offer else "",
+        "region": offer.region if offer else "",
+        "zone": offer.zone if offer else "",
+        "instance_type": offer.instance_type if offer else "",
+        "vcpus": offer.vcpus if offer else None,
+        "memory_gib": offer.memory_gib if offer else None,
+        "accelerators": accelerators_text(offer) if offer else "",
+        "spot": offer.spot if offer else False,
+        "hourly_price": (offer.price * cluster.num_nodes if up else 0.0) if offer else None,
+        "autostop": cluster.autostop.to_wire() if cluster.autostop else None,
+        "autostop_at": None,
         "user": cluster.user,
         "owner": cluster.owner,
         "labels": cluster.labels,
         "ports": list(cluster.ports),
         "addresses": list(addresses),
+        "nodes": None,
+        "attempts": None,
     }
-    if offer is not None:
-        up = cluster.status in (ClusterStatus.INIT, ClusterStatus.UP, ClusterStatus.AUTOSTOPPING)
-        view |= {
-            "cloud": offer.cloud,
-            "region": offer.region,
-            "zone": offer.zone,
-            "instance_type": offer.instance_type,
-            "vcpus": offer.vcpus,
-            "memory_gib": offer.memory_gib,
-            "accelerators": accelerators_text(offer),
-            "spot": offer.spot,
-            "hourly_price": offer.price * cluster.num_nodes if up else 0.0,
-        }
-    return view
 
 
 def _node_view(node: Node, beat: Heartbeat | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ModelWrapValidatorHandler, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from stix.model.fields import AUTOSTOP
 from stix.model.names import did_you_mean
@@ -76,18 +76,13 @@ def _hook_timeout(value: Any) -> int | None:
 class Autostop(BaseModel):
     """Stop, or with ``down`` terminate, after ``idle_minutes`` without what ``wait_for`` names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
-    idle_minutes: Annotated[int, BeforeValidator(_idle_minutes)] = DEFAULT_IDLE_MINUTES
-    down: Annotated[bool, BeforeValidator(_down)] = False
-    wait_for: Annotated[WaitFor, BeforeValidator(_wait_for)] = "jobs_and_ssh"
-    hook: Annotated[str | None, BeforeValidator(_hook)] = None
-    hook_timeout: Annotated[int | None, BeforeValidator(_hook_timeout)] = None
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _read(cls, data: Any, handler: ModelWrapValidatorHandler[Autostop]) -> Autostop:
-        return data if isinstance(data, Autostop) else AUTOSTOP.read(data, handler)
+    idle_minutes: int = DEFAULT_IDLE_MINUTES
+    down: bool = False
+    wait_for: WaitFor = "jobs_and_ssh"
+    hook: str | None = None
+    hook_timeout: int | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """As agents and API clients read it."""
@@ -107,12 +102,27 @@ class Autostop(BaseModel):
         return config
 
 
-def parse_autostop(value: Any) -> Any:
-    """What ``Autostop`` can read: null and false are None, true is the default, a time is its minutes."""
+class _Written(BaseModel):
+    """The fields as people write them. ``Autostop`` itself is read from the table with each cluster, where
+    they are in order."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    idle_minutes: Annotated[int, BeforeValidator(_idle_minutes)] = DEFAULT_IDLE_MINUTES
+    down: Annotated[bool, BeforeValidator(_down)] = False
+    wait_for: Annotated[WaitFor, BeforeValidator(_wait_for)] = "jobs_and_ssh"
+    hook: Annotated[str | None, BeforeValidator(_hook)] = None
+    hook_timeout: Annotated[int | None, BeforeValidator(_hook_timeout)] = None
+
+
+def parse_autostop(value: Any) -> Autostop | None:
+    """Null and false are None, true is the default, a time is its minutes."""
     if value is None or value is False:
         return None
     if value is True:
         return Autostop()
-    if isinstance(value, (Autostop, Mapping)):
+    if isinstance(value, Autostop):
         return value
+    if isinstance(value, Mapping):
+        return Autostop(**AUTOSTOP.read(value, _Written.model_validate).model_dump())
     return Autostop(idle_minutes=_minutes(value))
