@@ -167,7 +167,7 @@ def _key_of(write: Write) -> Key:
 
 def _check_json(value: Any) -> None:
     """Refuse what ``json`` would silently turn into something else: keys that are not text."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict) or isinstance(value, Mapping):  # noqa: SIM101 - the first is ten times as fast
         for key, inner in value.items():
             if not isinstance(key, str):
                 raise ValueError(f"the key {key!r} is not text")
