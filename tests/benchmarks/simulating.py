@@ -18,7 +18,7 @@ from stix.recovery.decide import decide
 from stix.recovery.hazards import fit_hazards
 from stix.recovery.plan import Plan, exact_fineness, make_plan, plan_tick
 from stix.recovery.situation import Candidate, Held, Observations, Policy, Terms
-from stix.simulate.compiled import KINDS, NO_PLAN, compiled_plan, replay, trace_array
+from stix.simulate.compiled import KINDS, NO_PLAN, compiled_plan, planned_kind, replay, trace_array
 from stix.simulate.grid import Sweep
 from stix.simulate.replay import Step, replay_decisions, zone_of
 from stix.simulate.settings import PolicyName, Setting
@@ -110,15 +110,15 @@ def different_windows(sweep: Sweep, starts: list[int], count: int) -> int:
 def same_actions(up: list[int], start: int, setting: Setting, name: PolicyName, tick: float) -> bool:
     """Whether the compiled loop and ``decide`` hold the same machine in every tick, with equal outcomes."""
     job = setting.terms(name, tick)
-    plan, table, points, fine = None, NO_PLAN, 1, 1
+    kind, plan, table, points, fine = KINDS[name.policy], None, NO_PLAN, 1, 1
     if name.policy is Policy.HISTORY:
-        hazards = fit_hazards(up[:start])
         fine = min(exact_fineness(setting.changeover, tick), 2)
-        plan = compiled_plan(job, hazards, price_ratio=setting.price_ratio, fineness=fine, tick=tick)
+        plan = compiled_plan(job, up, start, price_ratio=setting.price_ratio, fineness=fine, tick=tick)
+        kind = planned_kind(plan)
         table, points = np.frombuffer(plan.actions, np.uint8), plan.slacks
     actions = np.zeros(setting.ticks(tick) + 1, np.int8)
     found = replay(
-        KINDS[name.policy],
+        kind,
         name.slices,
         trace_array(up),
         start,

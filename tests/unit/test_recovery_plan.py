@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
 import subprocess
 import sys
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -12,7 +17,7 @@ import pytest
 from stix.recovery.hazards import PRIOR, fit_hazards, sampled
 from stix.recovery.induction import ADVANCE, AGES, age_group
 from stix.recovery.plan import Plan, exact_fineness, make_plan, plan_tick
-from stix.recovery.rules import FREE, IDLE, ON_DEMAND, SPOT, safety_net
+from stix.recovery.rules import FREE, IDLE, ON_DEMAND, SPOT, line_at, safety_net, uniform
 from stix.recovery.situation import Policy, Terms
 
 TICK = 600.0
@@ -56,8 +61,12 @@ def test_history_is_sampled_by_what_held_when_each_tick_began():
 # -- the induction -------------------------------------------------------------------------------------------
 
 
-def least_cost(terms: Terms, hazards: list[float], ratio: float, up: int, plan: Plan | None) -> float:
-    """Expected cost from the start, holding nothing: of the best actions, or of the plan's. A search of all
+Kind = Callable[[int, int, int, int, int], int]
+"""Of ticks left and ticks of work left, machine held, whether there is spot, and its group of ages."""
+
+
+def expected_cost(terms: Terms, hazards: list[float], ratio: float, up: int, chosen: Kind | None) -> float:
+    """Expected cost from the start, holding nothing: of the best actions, or the chosen ones. A search of all
     futures, written without tables: a whole changeover counts as one tick, ages move as the model says."""
     assert terms.deadline_at is not None
     delay = round(terms.changeover / TICK)
@@ -69,11 +78,8 @@ def least_cost(terms: Terms, hazards: list[float], ratio: float, up: int, plan: 
         assert left > 0
         forced = safety_net(held, 1, remaining * TICK, left * TICK, terms.changeover, TICK)
         options = [IDLE, ON_DEMAND] + [SPOT] * up if forced == FREE else [forced]
-        if plan is not None and forced == FREE:
-            group_age = [1, 2, 3, 5, 9, 17][age]
-            kind = plan.action(
-                held, up, (group_age - 1) * TICK, remaining * TICK, terms.deadline_at - left * TICK
-            )
+        if chosen is not None and forced == FREE:
+            kind = chosen(left, remaining, held, up, age)
             assert kind in options
             options = [kind]
         return min(after(left, remaining, held, up, age, kind) for kind in options)
@@ -94,19 +100,76 @@ def least_cost(terms: Terms, hazards: list[float], ratio: float, up: int, plan: 
     return cost(round(terms.deadline_at / TICK), round(terms.work / TICK), IDLE, up, 0)
 
 
+def planned(terms: Terms, plan: Plan) -> Kind:
+    def kind(left: int, remaining: int, held: int, up: int, age: int) -> int:
+        assert terms.deadline_at is not None
+        since = ([1, 2, 3, 5, 9, 17][age] - 1) * TICK
+        return plan.action(held, up, since, remaining * TICK, terms.deadline_at - left * TICK)
+
+    return kind
+
+
+def usual(terms: Terms) -> Kind:
+    """What uniform progress does."""
+
+    def kind(left: int, remaining: int, held: int, up: int, age: int) -> int:
+        assert terms.deadline_at is not None
+        elapsed, done = terms.deadline_at - left * TICK, terms.work - remaining * TICK
+        expected = line_at(terms.work, terms.deadline_at, 0.0, 0.0, elapsed)
+        ahead = line_at(terms.work, terms.deadline_at, 0.0, 0.0, elapsed + 2 * terms.changeover)
+        return uniform(held, up, done, expected, ahead)
+
+    return kind
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_plan_costs_what_the_best_of_all_futures_costs(seed):
     rng = random.Random(seed)
-    terms = job(rng.randint(4, 9), rng.randint(14, 20))
-    hazards = [rng.uniform(0.02, 0.6) for _ in range(2 * AGES)]
-    ratio = rng.uniform(1.5, 4.0)
-    plan = make_plan(terms, hazards, price_ratio=ratio, now=0.0, tick=TICK)
+    terms, hazards, ratio = random_case(rng)
+    plan = make_plan(terms, hazards, price_ratio=ratio, now=0.0, tick=TICK, margin=0.0)
     for up in (0, 1):
-        best = least_cost(terms, hazards, ratio, up, None)
-        assert least_cost(terms, hazards, ratio, up, plan) == pytest.approx(best)
+        best = expected_cost(terms, hazards, ratio, up, None)
+        assert expected_cost(terms, hazards, ratio, up, planned(terms, plan)) == pytest.approx(best)
     # Acting as if no spot ever stayed costs more: the comparison can fail.
-    other = make_plan(terms, [0.9] * 2 * AGES, price_ratio=ratio, now=0.0, tick=TICK)
-    assert least_cost(terms, hazards, ratio, 0, other) >= least_cost(terms, hazards, ratio, 0, None) - 1e-9
+    other = make_plan(terms, [0.9] * 2 * AGES, price_ratio=ratio, now=0.0, tick=TICK, margin=0.0)
+    best = expected_cost(terms, hazards, ratio, 0, None)
+    assert expected_cost(terms, hazards, ratio, 0, planned(terms, other)) >= best - 1e-9
+
+
+def random_case(rng: random.Random) -> tuple[Terms, list[float], float]:
+    terms = job(rng.randint(4, 9), rng.randint(14, 20))
+    return terms, [rng.uniform(0.02, 0.6) for _ in range(2 * AGES)], rng.uniform(1.5, 4.0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("up", [0, 1])
+def test_plan_promises_what_it_saves_over_uniform_progress(seed, up):
+    terms, hazards, ratio = random_case(random.Random(seed))
+    plan = make_plan(terms, hazards, price_ratio=ratio, now=0.0, tick=TICK, up=up)
+    cost = expected_cost(terms, hazards, ratio, up, planned(terms, plan))
+    uniformly = expected_cost(terms, hazards, ratio, up, usual(terms))
+    alone = ratio * (terms.work + terms.changeover) / TICK
+    assert plan.saving == pytest.approx((uniformly - cost) / alone)
+    assert plan.saving >= 0.0
+
+
+def test_plan_does_what_uniform_progress_does_unless_enough_is_saved():
+    differing = []
+    for margin in (0.0, 0.3, 1.0, math.inf):
+        count = 0
+        for seed in range(6):
+            terms, hazards, ratio = random_case(random.Random(seed))
+            plan = make_plan(terms, hazards, price_ratio=ratio, now=0.0, tick=TICK, margin=margin)
+            one, other = planned(terms, plan), usual(terms)
+            for left in range(1, plan.ticks + 1):
+                for remaining in range(max(left - plan.slacks + 1, 1), left + 1):
+                    for held, up in ((IDLE, 0), (IDLE, 1), (SPOT, 1), (ON_DEMAND, 0), (ON_DEMAND, 1)):
+                        free = safety_net(held, 1, remaining * TICK, left * TICK, terms.changeover, TICK)
+                        state = (left, remaining, held, up, 0)
+                        count += free == FREE and one(*state) != other(*state)
+        differing.append(count)
+    assert differing == sorted(differing, reverse=True)
+    assert differing[0] > differing[1] > differing[2] > differing[3] == 0
 
 
 def test_plan_waits_where_spot_is_likely_and_pays_where_it_is_not():
@@ -126,8 +189,16 @@ def test_plan_waits_where_spot_is_likely_and_pays_where_it_is_not():
 def test_plan_is_the_same_when_it_was_stored():
     plan = make_plan(job(24, 60), fit_hazards([1, 1, 1, 0] * 50), price_ratio=3.0, now=0.0, tick=TICK)
     stored = plan.to_bytes()
+    assert plan.saving > 0.0
     assert Plan.from_bytes(stored) == plan
     assert len(stored) < len(plan.actions) / 5
+
+
+def test_plan_of_an_earlier_release_is_followed():
+    plan = make_plan(job(24, 60), fit_hazards([]), price_ratio=3.0, now=0.0, tick=TICK)
+    shape = [plan.deadline_at, plan.tick, plan.fineness, plan.ticks, plan.slacks]
+    stored = json.dumps(shape).encode() + b"\n" + zlib.compress(plan.actions)
+    assert Plan.from_bytes(stored) == replace(plan, saving=0.0, followed=True)
 
 
 @pytest.mark.parametrize("data", [b"", b"[1, 2]\nx", b"nothing", b"[60.0, 6.0, 1, 2, 2]\nx"])

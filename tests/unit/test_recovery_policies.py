@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from stix.model.offer import Offer
@@ -218,15 +220,47 @@ def test_policy_with_history_follows_the_late_line_when_there_is_no_plan():
 def waiting_plan(job: Terms) -> Plan:
     """A plan made where spot never stays away for long: it waits while there is any slack."""
     hazards = [0.9] * AGES + [0.01] * AGES
-    return make_plan(job, hazards, price_ratio=3.0, now=NOW, tick=job.tick)
+    plan = make_plan(job, hazards, price_ratio=3.0, now=NOW, tick=job.tick, margin=0.0)
+    return replace(plan, saving=0.05, followed=True)
+
+
+def test_policy_with_history_keeps_to_uniform_progress_when_its_plan_promises_little():
+    job, offers, now = deadline_job(Policy.HISTORY), [blocked(EAST_A), PAID], NOW + 10 * HOUR
+    # Behind the line of uniform progress, by less than the plan is left for.
+    seen = Observations(done=6 * HOUR, plan=waiting_plan(job), spot_changed_at=NOW)
+    assert decide(job, seen, offers, now).action is Verb.WAIT
+    doubted = replace(seen, plan=replace(waiting_plan(job), saving=0.012, followed=False))
+    decision = decide(job, doubted, offers, now)
+    assert decision.action is Verb.LAUNCH
+    assert decision.reason.endswith("its history promises to save only 1.2% more")
+    uniform = decide(replace(job, policy=Policy.UNIFORM), doubted, offers, now)
+    assert (decision.action, decision.offer) == (uniform.action, uniform.offer)
+
+
+def test_plan_is_not_followed_when_spot_hardly_ever_goes():
+    # Uniform progress does as well there.
+    always = [0.9] * AGES + [0.01] * AGES
+    plan = make_plan(deadline_job(Policy.HISTORY), always, price_ratio=3.0, now=NOW, tick=600.0)
+    assert 0.0 <= plan.saving < 0.01
+    assert not plan.followed
+
+
+@pytest.mark.parametrize(("slack", "followed"), [(12, True), (4, False)])
+def test_less_slack_takes_a_greater_promise(slack, followed):
+    job = replace(deadline_job(Policy.HISTORY), deadline_at=NOW + (48 + slack) * HOUR)
+    hazards = [0.2] * AGES + [0.1] * AGES
+    plan = make_plan(job, hazards, price_ratio=3.0, now=NOW, tick=600.0)
+    assert plan.followed is followed
+    assert plan.saving > 0.03
+    assert plan.followed is (plan.saving >= 0.02 + 0.75 * job.changeover / (slack * HOUR))
 
 
 @pytest.mark.parametrize(
     ("held", "behind", "action"),
     [
-        # 60 h for 48 h of work: 12 h of slack, of which three eighths are 4.5 h and a quarter 3 h.
-        (None, 4.4, Verb.WAIT),
-        (None, 4.6, Verb.LAUNCH),
+        # 60 h for 48 h of work: 12 h of slack, of which 0.3 are 3.6 h and a quarter 3 h.
+        (None, 3.5, Verb.WAIT),
+        (None, 3.7, Verb.LAUNCH),
         (Held(PAID.offer.place, False, NOW), 2.9, Verb.WAIT),
         (Held(PAID.offer.place, False, NOW), 3.1, Verb.KEEP),
     ],

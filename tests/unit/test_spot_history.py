@@ -105,6 +105,9 @@ def test_plan_is_made_once_and_read_again_when_the_job_is_decided_on_by_history(
     plane.pass_time(240)
     plane.sweep()
     assert len(made) == 2, "a lost document is made again"
+    # Nothing was known of spot at first; then it had been there since the machine was.
+    assert (made[0]["up"], made[0]["age"]) == (1, 0.0)
+    assert (made[1]["up"], made[1]["age"]) == (1, 5 * 240.0)
     plane.tell(cluster, "SUCCEEDED", exit_codes=[0])
     assert plane.managed().status is ManagedJobStatus.SUCCEEDED
     assert plane.objects.size(key) is None

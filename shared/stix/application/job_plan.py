@@ -36,15 +36,25 @@ def with_history(
     up = (held is not None and held.spot) or any(
         one.offer.spot and one.blocked_until <= now for one in offers
     )
+    since = state_since(changes, up)
     plan = _kept_plan(draft, index)
     if plan is None:
         tick = plan_tick(terms, now)
         hazards = fit_hazards(sampled(changes, tick, now), prior_for(tick))
-        plan = make_plan(terms, hazards, price_ratio=price_ratio(offers), now=now, tick=tick, done=seen.done)
+        plan = make_plan(
+            terms,
+            hazards,
+            price_ratio=price_ratio(offers),
+            now=now,
+            tick=tick,
+            done=seen.done,
+            up=int(up),
+            age=0.0 if since is None else now - since,
+        )
         key = f"plans/{draft.job.workspace}/{draft.job.uid}/{index}.plan"
         world.objects.put(key, plan.to_bytes())
         draft.change_task(index, plan_key=key)
-    return replace(seen, plan=plan, spot_changed_at=state_since(changes, up))
+    return replace(seen, plan=plan, spot_changed_at=since)
 
 
 def _kept_plan(draft: Draft, index: int) -> Plan | None:

@@ -78,6 +78,9 @@ def _wish(
                 forced = rules.safety_net(held, moment.settled, short, left, job.changeover, job.tick)
                 if forced != FREE:
                     return forced, "the work of this slice of the time is not done"
+        case Policy.HISTORY if seen.plan is not None and not seen.plan.followed:
+            kind, why = _uniform(job, seen, moment, offers)
+            return kind, f"{why}; its history promises to save only {max(seen.plan.saving, 0):.1%} more"
         case Policy.HISTORY if seen.plan is not None and not _strayed(job, moment):
             return _planned(job, seen, seen.plan, moment, now), "the least cost to be expected by its history"
         case Policy.HISTORY if seen.plan is not None:

@@ -36,9 +36,17 @@ def induce(
     fineness: int,
     delay: float,
     price_ratio: float,
-) -> None:
-    """Fill ``actions`` with the cheapest action of every state, by expected cost; the safety net is part of
-    it.
+    work: float,
+    total: float,
+    margin: float,
+    uniform: Any,
+) -> Any:
+    """Fill ``actions`` with what to do in every state: what uniform progress does, unless another action
+    saves more than ``margin`` by expected cost; the safety net is part of it. Returns the expected costs from
+    the first tick on, by slack and state.
+
+    Chances are only counted, so that what promises little comes to nothing as often as not: without a margin
+    the mean cost over many windows is hardly lower, and more of them cost more than uniform progress.
 
     A state is what a tick begins with: ticks until the deadline, slack, machine held (0 none, 1 spot, 2
     on-demand), whether spot can be had, and the group of ages of that run. Slack is the time that is left
@@ -55,6 +63,10 @@ def induce(
         slacks: points of slack, ``fineness`` a tick, from 0.
         delay: ticks of work that a start costs.
         price_ratio: on-demand price over spot price.
+        work: ticks of work of the whole job.
+        total: ticks from its start to the deadline.
+        margin: ticks on spot; without bound for the plan that is uniform progress itself, 0 for the cheapest.
+        uniform: ``rules.uniform``, or the same compiled.
     """
     wide = 6 * AGES
     for left in range(1, ticks + 1):
@@ -67,6 +79,17 @@ def induce(
                     earlier[base + state] = 0.0
                     actions[((left - 1) * slacks + point) * wide + state] = 0
                 continue
+            done, elapsed = work - remaining, total - left
+            expected, ahead = work * elapsed / total, work * (elapsed + 2.0 * delay) / total
+            # By machine held and whether there is spot.
+            usual = (
+                uniform(0, 0, done, expected, ahead),
+                uniform(0, 1, done, expected, ahead),
+                uniform(1, 0, done, expected, ahead),
+                uniform(1, 1, done, expected, ahead),
+                uniform(2, 0, done, expected, ahead),
+                uniform(2, 1, done, expected, ahead),
+            )
             tight = math.ceil(remaining + 2.0 * delay - 1e-9) >= left
             last = math.ceil(remaining + delay - 1e-9) >= left
             # Where each action leads to: the two points of slack around it, and the weight of the lower.
@@ -133,7 +156,12 @@ def induce(
                                 best, action = spot, 1
                             if paid < best:
                                 best, action = paid, 2
+                            kept = usual[held * 2 + up]
+                            cost = wait if kept == 0 else spot if kept == 1 else paid
+                            if cost - best <= margin:
+                                best, action = cost, kept
                         state = held * 2 * AGES + up * AGES + age
                         earlier[base + state] = best
                         actions[((left - 1) * slacks + point) * wide + state] = action
         value, earlier = earlier, value
+    return value

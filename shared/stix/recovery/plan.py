@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from stix.recovery import rules
 from stix.recovery.induction import ADVANCE, AGES, age_group, induce
 from stix.recovery.situation import Terms
 
@@ -20,9 +21,19 @@ _MOST_STATES = 4_000_000
 _TICK_STEPS = (1, 2, 3, 4, 6, 9, 12, 18, 24, 36, 72)
 
 
+MARGIN = 0.1
+"""Ticks on spot that another action than that of uniform progress must save."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Made once for a job; a decision looks one action up. ``tick`` in seconds."""
+    """Made once for a job; a decision looks one action up.
+
+    Attributes:
+        tick: seconds.
+        saving: what it is expected to save over uniform progress, as a share of on-demand alone.
+        followed: whether that is enough to follow it; else uniform progress is better known.
+    """
 
     deadline_at: float
     tick: float
@@ -30,6 +41,8 @@ class Plan:
     ticks: int
     slacks: int
     actions: bytes
+    saving: float = 0.0
+    followed: bool = True
 
     def action(self, held: int, up: int, age: float, remaining: float, now: float) -> int:
         """What to do now: a kind of ``rules``; spot only where ``up`` is 1.
@@ -46,7 +59,8 @@ class Plan:
 
     def to_bytes(self) -> bytes:
         """Small enough to be kept beside the job: neighbouring states mostly act alike."""
-        head = json.dumps([self.deadline_at, self.tick, self.fineness, self.ticks, self.slacks])
+        shape = [self.deadline_at, self.tick, self.fineness, self.ticks, self.slacks]
+        head = json.dumps([*shape, self.saving, self.followed])
         return head.encode() + b"\n" + zlib.compress(self.actions, 6)
 
     @classmethod
@@ -54,8 +68,8 @@ class Plan:
         """Raises ``ValueError`` for what ``to_bytes`` did not make."""
         head, _, packed = data.partition(b"\n")
         try:
-            deadline_at, tick, fineness, ticks, slacks = json.loads(head)
-            plan = cls(deadline_at, tick, fineness, ticks, slacks, zlib.decompress(packed))
+            deadline_at, tick, fineness, ticks, slacks, *promise = json.loads(head)
+            plan = cls(deadline_at, tick, fineness, ticks, slacks, zlib.decompress(packed), *promise)
         except (ValueError, TypeError, zlib.error) as exc:
             raise ValueError(f"not a plan: {exc}") from exc
         if len(plan.actions) != ticks * slacks * _STATES:
@@ -98,7 +112,11 @@ def make_plan(
     tick: float,
     fineness: int = 1,
     done: float = 0.0,
-    induction: Callable[..., None] = induce,
+    up: int = 1,
+    age: float = 0.0,
+    margin: float = MARGIN,
+    induction: Callable[..., Any] = induce,
+    uniform: Callable[..., int] = rules.uniform,
     table: Callable[[int, Any], Any] = plain_table,
 ) -> Plan:
     """The plan from ``now`` to the deadline.
@@ -108,15 +126,51 @@ def make_plan(
         price_ratio: on-demand price over spot price.
         fineness: points of slack a tick; more of them know more exactly what a changeover costs.
         done: seconds of work done by now.
-        induction, table: ``induce`` and plain tables, or the same compiled and its arrays.
+        up, age: whether (1) spot can be had now, and for how many seconds that has been so.
+        margin: as of ``induce``.
+        induction, uniform, table: ``induce``, ``rules.uniform`` and plain tables, or the same compiled and
+            its arrays.
     """
     assert job.deadline_at is not None
     ticks, slacks = _size(job, job.deadline_at - now, job.work - done, tick, fineness)
-    actions = table(ticks * slacks * _STATES, 0)
-    value, earlier = table(slacks * _STATES, 0.0), table(slacks * _STATES, 0.0)
-    delay = job.changeover / tick
-    induction(actions, value, earlier, hazards, ADVANCE, ticks, slacks, fineness, delay, price_ratio)
-    return Plan(job.deadline_at, tick, fineness, ticks, slacks, bytes(actions))
+    delay, work, total = job.changeover / tick, job.work / tick, (job.deadline_at - job.started_at) / tick
+    state = (slacks - 1) * _STATES + up * AGES + age_group(math.floor(age / tick) + 1)
+
+    def induced(least: float) -> tuple[Any, float]:
+        """The actions, and their expected cost from now on."""
+        actions = table(ticks * slacks * _STATES, 0)
+        value, earlier = table(slacks * _STATES, 0.0), table(slacks * _STATES, 0.0)
+        costs = induction(
+            actions,
+            value,
+            earlier,
+            hazards,
+            ADVANCE,
+            ticks,
+            slacks,
+            fineness,
+            delay,
+            price_ratio,
+            work,
+            total,
+            least,
+            uniform,
+        )
+        return actions, float(costs[state])
+
+    actions, cost = induced(margin)
+    usual = induced(math.inf)[1]
+    alone = price_ratio * max(job.work - done + job.changeover, tick) / tick
+    saving = (usual - cost) / alone
+    followed = saving >= _least_saving(job.changeover, job.deadline_at - job.started_at - job.work)
+    return Plan(job.deadline_at, tick, fineness, ticks, slacks, bytes(actions), saving, followed)
+
+
+def _least_saving(changeover: float, slack: float) -> float:
+    """What a plan must promise to be followed, as a share of on-demand alone: 0.02, and three quarters of the
+    share of the slack that a changeover takes. Chances are only counted; where they are wrong, starts are
+    wasted."""
+    return 0.02 + 0.75 * changeover / slack if slack > 0.0 else math.inf
 
 
 def _size(job: Terms, left: float, remaining: float, tick: float, fineness: int) -> tuple[int, int]:

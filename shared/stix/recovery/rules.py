@@ -89,7 +89,7 @@ def strayed(held: int, done: float, expected: float, slack: float) -> int:
     deadline, less the work. Once on on-demand it stays until it has caught up some of it, else it would pay
     for going to and fro."""
     behind = expected - done
-    if behind > 0.375 * slack or (held == ON_DEMAND and behind > 0.25 * slack):
+    if behind > 0.3 * slack or (held == ON_DEMAND and behind > 0.25 * slack):
         return 1
     return 0
 

@@ -6,19 +6,21 @@ action for action, by tests. Importing this module needs the extra ``simulate``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 from numba import njit
 
 from stix.recovery import induction, rules
+from stix.recovery.hazards import fit_hazards
 from stix.recovery.induction import AGES
 from stix.recovery.plan import Plan, make_plan
 from stix.recovery.rules import FREE, IDLE, LATE_LOAD, ON_DEMAND, SPOT
 from stix.recovery.situation import Policy, Terms
 
-__all__ = ["KINDS", "compiled_plan", "omniscient", "replay", "trace_array"]
+__all__ = ["KINDS", "compiled_plan", "omniscient", "planned_kind", "replay", "trace_array"]
 
 KINDS = {
     Policy.GREEDY: 0,
@@ -50,19 +52,29 @@ def trace_array(available: Any) -> Any:
 
 
 def compiled_plan(
-    job: Terms, hazards: list[float], *, price_ratio: float, fineness: int, tick: float
+    job: Terms, up: Sequence[int], start: int, *, price_ratio: float, fineness: int, tick: float
 ) -> Plan:
-    """``make_plan`` for a job that starts at second 0, as fast as compiled code makes it."""
+    """``make_plan`` for a job whose second 0 is the tick ``start``, as fast as compiled code makes it. Of
+    ``up`` it sees that tick and those before, and counts only the latter."""
+    past, now = up[:start], up[start]
     return make_plan(
         job,
-        np.asarray(hazards),
+        np.asarray(fit_hazards(past)),
         price_ratio=price_ratio,
         now=0.0,
         tick=tick,
         fineness=fineness,
+        up=now,
+        age=tick * sum(1 for _ in takewhile(now.__eq__, reversed(past))),
         induction=_induce,
+        uniform=_uniform,
         table=lambda size, zero: np.zeros(size, np.uint8 if isinstance(zero, int) else np.float64),
     )
+
+
+def planned_kind(plan: Plan) -> int:
+    """Which of ``KINDS`` a job with this plan is replayed by."""
+    return KINDS[Policy.HISTORY if plan.followed else Policy.UNIFORM]
 
 
 @_compile

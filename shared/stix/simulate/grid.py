@@ -12,10 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from stix.recovery.hazards import fit_hazards
 from stix.recovery.plan import exact_fineness
 from stix.recovery.situation import Policy
-from stix.simulate.compiled import KINDS, NO_PLAN, compiled_plan, omniscient, replay, trace_array
+from stix.simulate.compiled import (
+    KINDS,
+    NO_PLAN,
+    compiled_plan,
+    omniscient,
+    planned_kind,
+    replay,
+    trace_array,
+)
 from stix.simulate.settings import PolicyName, Setting
 
 __all__ = ["Optimum", "Sweep", "Window", "settings_of", "tick_prices"]
@@ -56,10 +63,15 @@ class Sweep:
         missed = 0
         for window in dict.fromkeys(windows):
             if name.policy is Policy.HISTORY:
-                hazards = fit_hazards(self.available[window.trace][: window.start])
                 plan = compiled_plan(
-                    setting.terms(name, tick), hazards, price_ratio=ratio, fineness=fineness, tick=tick
+                    setting.terms(name, tick),
+                    self.available[window.trace],
+                    window.start,
+                    price_ratio=ratio,
+                    fineness=fineness,
+                    tick=tick,
                 )
+                kind = planned_kind(plan)
                 table, points, fine = np.frombuffer(plan.actions, np.uint8), plan.slacks, plan.fineness
             spot, paid, ticks, _, _ = replay(
                 kind,

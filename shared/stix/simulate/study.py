@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stix.recovery.hazards import fit_hazards
 from stix.recovery.plan import exact_fineness
 from stix.recovery.situation import Policy
 from stix.simulate.compiled import compiled_plan
@@ -59,11 +58,9 @@ def run_policy(scenario: Scenario, name: PolicyName) -> tuple[Result, list[Step]
     for number, start in enumerate(scenario.starts):
         plan = None
         if name.policy is Policy.HISTORY:
-            past = [int(any(zone.up[at] for zone in scenario.zones)) for at in range(start)]
+            up = [int(any(zone.up[at] for zone in scenario.zones)) for at in range(start + 1)]
             ratio = scenario.setting.price_ratio
-            plan = compiled_plan(
-                job, fit_hazards(past), price_ratio=ratio, fineness=fineness, tick=scenario.tick
-            )
+            plan = compiled_plan(job, up, start, price_ratio=ratio, fineness=fineness, tick=scenario.tick)
         outcomes.append(
             replay_decisions(
                 job,
