@@ -6,9 +6,12 @@ heard every 20 s. The clusters are records, whose own sweeps are other benchmark
 
 from __future__ import annotations
 
+import logging
+import os
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +46,26 @@ def measure(record: Record, *, services: int = SERVICES) -> None:
         plane = MortalControlPlane(Path(folder), CrashPoints(None))
         try:
             _fill(plane, services)
-            record.add("cpu", _hour(plane) * 1000 / services)
+            with _unprinted():
+                record.add("cpu", _hour(plane) * 1000 / services)
             left = [run.name for run in plane.engine.executions(status="RUNNING")]
             record.add("changed", float(len(left) + _changed(plane)))
         finally:
             plane.close()
+
+
+@contextmanager
+def _unprinted() -> Iterator[None]:
+    """The functions' log is written as ever, but to nowhere: a thousand lines among the figures."""
+    handlers = [handler for name in ("monitor", "autoscale") for handler in logging.getLogger(name).handlers]
+    streams = [handler for handler in handlers if isinstance(handler, logging.StreamHandler)]
+    with Path(os.devnull).open("w") as nowhere:
+        before = [handler.setStream(nowhere) for handler in streams]
+        try:
+            yield
+        finally:
+            for handler, stream in zip(streams, before, strict=True):
+                handler.setStream(stream)
 
 
 def _hour(plane: MortalControlPlane) -> float:
