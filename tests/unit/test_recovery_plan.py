@@ -220,7 +220,7 @@ def test_plan_without_compiled_code_stays_small_however_long_the_job(hours, dead
     tick = plan_tick(terms, 0.0)
     assert tick % TICK == 0
     ticks = deadline * 3600 / tick
-    assert ticks * (ticks - hours * 3600 / tick + 1) * 6 * AGES <= 4_001_000 or tick == TICK * 72
+    assert ticks * (ticks - hours * 3600 / tick + 1) * 6 * AGES <= 2_001_000 or tick == TICK * 72
 
 
 @pytest.mark.parametrize(("changeover", "points"), [(600, 1), (720, 5), (300, 2), (0, 1), (72, 2), (1440, 5)])

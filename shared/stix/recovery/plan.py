@@ -16,8 +16,8 @@ from stix.recovery.situation import Terms
 __all__ = ["Plan", "exact_fineness", "make_plan", "plain_table", "plan_tick"]
 
 _STATES = 6 * AGES
-_MOST_STATES = 4_000_000
-"""Of a plan made without compiled code: about two seconds."""
+_MOST_STATES = 2_000_000
+"""Of a plan made without compiled code: two to three seconds."""
 _TICK_STEPS = (1, 2, 3, 4, 6, 9, 12, 18, 24, 36, 72)
 
 
