@@ -132,11 +132,23 @@ def test_job_is_found_by_all_it_was_when_it_has_ended(plane):
 
 @pytest.mark.parametrize(
     ("asked", "words"),
-    [({"status": "DONE"}, "status: 'DONE'"), ({"since": "yesterday"}, "since: 'yesterday'")],
+    [
+        ({"status": "DONE"}, "status: 'DONE'"),
+        ({"since": "yesterday"}, "since: 'yesterday'"),
+        ({"user": "a#b"}, "user: 'a#b' can be no user"),
+        ({"user": "é" * 151}, "can be no user"),
+        ({"infra": "aws/us-east-1/\x04"}, r"infra: 'aws/us-east-1/\\x04' can be no place"),
+    ],
 )
 def test_filter_is_refused_when_it_is_none(asked, words):
     with pytest.raises(InvalidInputError, match=words):
         job_filter("ann", **({"status": "", "user": "", "infra": "", "since": ""} | asked))
+
+
+@pytest.mark.parametrize("asked", [{"user": "é" * 150}, {"infra": "kubernetes/arn:aws:eks:x:1:cluster/ö @"}])
+def test_filter_that_nothing_meets_finds_nothing(filled, asked):
+    given = {"status": "", "user": "", "infra": "", "since": ""} | asked
+    assert everything(filled, job_filter("ann", **given)) == []
 
 
 @pytest.mark.parametrize("after", ["nonsense", "live|%%%", "done|%%%", "list|"])
