@@ -9,6 +9,7 @@ import pytest
 from stix.application.job_entries import entry_writes
 from stix.application.job_queue import JobFilter, job_filter, list_jobs
 from stix.application.records import put
+from stix.application.tokens import UserPrincipal, authenticate, create_user_token
 from stix.model.errors import InvalidInputError
 from stix.model.managed_job import JobTask, ManagedJob
 from stix.model.status import ManagedJobStatus
@@ -128,6 +129,15 @@ def test_job_is_found_by_all_it_was_when_it_has_ended(plane):
         assert everything(plane, asked) == [1]
     assert everything(plane, JobFilter(user="bob")) == []
     assert everything(plane, JobFilter(infra="fake/south")) == []
+
+
+def test_jobs_are_found_by_a_user_whose_name_no_key_can_hold(plane):
+    create_user_token(plane.world, token="t", workspace=WORKSPACE, user="dömain\n#ann" + "é" * 100)
+    who = authenticate(plane.world, "t")
+    assert isinstance(who, UserPrincipal)
+    assert who.user == "dömain__ann" + "é" * 53
+    job_filter(who.user, status="", user="me", infra="", since="")
+    assert everything(plane, JobFilter(user=who.user)) == []
 
 
 @pytest.mark.parametrize(

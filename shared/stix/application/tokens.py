@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
 
 from stix.application.records import load, node_key
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 _SYSTEM = "-system-"
+_NOT_IN_NAME = re.compile("[#\0-\x1f]")
+_LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,10 @@ def create_user_token(world: World, *, token: str, workspace: str, user: str) ->
 
 
 def write_user_token(store: StateStore, *, token: str, workspace: str, user: str, now: float) -> None:
-    """The same with the store alone, for an operator who has only the table."""
+    """The same with the store alone, for an operator who has only the table. What no key of the table can
+    hold is ``_`` in the user's name: jobs are found by it."""
     key = _user_key(token)
-    body = {"workspace": workspace, "user": user}
+    body = {"workspace": workspace, "user": _NOT_IN_NAME.sub("_", user)[:_LONGEST_NAME]}
     stored = store.get(key)
     if stored is None or dict(stored.body) != body:
         version = 0 if stored is None else stored.version
