@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stix.ports.state_store import Check, Delete, Item, Key, Put, Write
+from stix.ports.state_store import NOT_IN_PART, Check, Delete, Item, Key, Put, Write
 
 __all__ = [
     "BATCH",
@@ -38,7 +37,6 @@ TRANSACTION_BYTES = 3_500_000
 PART_BYTES = 330
 """Most bytes of a part of a key: an id and its parent fit the list index's sort key of 1,024."""
 
-_NOT_IN_PART = re.compile("[#\0-\x1f]")
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 _FAR = 100_000_000_000
@@ -48,7 +46,7 @@ _FAR = 100_000_000_000
 def check_parts(**parts: str) -> None:
     """Raises ``ValueError`` for a part of a key that cannot be stored."""
     for name, part in parts.items():
-        if not part or _NOT_IN_PART.search(part):
+        if not part or NOT_IN_PART.search(part):
             raise ValueError(f"{name} {part!r} must not be empty nor hold '#' or control characters")
         if len(part.encode()) > PART_BYTES:
             raise ValueError(f"{name} {part[:40]!r}... is longer than {PART_BYTES} bytes")

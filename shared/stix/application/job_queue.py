@@ -3,7 +3,6 @@ the jobs that a filter names, by entries that are written with their end."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from heapq import merge
@@ -16,16 +15,15 @@ from stix.application.world import World
 from stix.model.errors import InvalidInputError
 from stix.model.managed_job import ManagedJob
 from stix.model.status import ManagedJobStatus
-from stix.ports.state_store import Page
+from stix.ports.state_store import NOT_IN_PART, Page
 
 __all__ = ["FILTERS", "JobFilter", "job_filter", "list_jobs"]
 
 FILTERS = ("status", "user", "infra", "since")
 """Names in a request."""
 
-_NAMED = re.compile(r"[^#\x00-\x1f]*")
 _LONGEST = 300
-"""Bytes of a user or a place: what may be part of an entry's key, as of ``_NAMED``."""
+"""Bytes of a user or a place, which are part of an entry's key."""
 _MOST_QUERIES = 8
 """Of one request: a page is short where more would have to be read, and says where to go on."""
 
@@ -73,7 +71,7 @@ def job_filter(caller: str, *, status: str, user: str, infra: str, since: str) -
                 f"since: {since!r:.40} is not a moment.", hint="Write seconds since 1970."
             ) from None
     for field, value, kind in (("user", user, "user"), ("infra", infra, "place")):
-        if not _NAMED.fullmatch(value) or len(value.encode()) > _LONGEST:
+        if NOT_IN_PART.search(value) or len(value.encode()) > _LONGEST:
             raise InvalidInputError(
                 f"{field}: {value!r:.40} can be no {kind}.", hint="Write it as `stix jobs queue` shows it."
             )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from dataclasses import dataclass
 
 from stix.application.records import load, node_key
 from stix.application.world import World
 from stix.model.cluster import Node
 from stix.model.status import NodeStatus
-from stix.ports.state_store import Item, Key, StateStore
+from stix.ports.state_store import NOT_IN_PART, Item, Key, StateStore
 
 __all__ = [
     "NodePrincipal",
@@ -27,7 +26,6 @@ __all__ = [
 ]
 
 _SYSTEM = "-system-"
-_NOT_IN_NAME = re.compile("[#\0-\x1f]")
 _LONGEST_NAME = 64
 
 
@@ -70,7 +68,7 @@ def write_user_token(store: StateStore, *, token: str, workspace: str, user: str
     """The same with the store alone, for an operator who has only the table. What no key of the table can
     hold is ``_`` in the user's name: jobs are found by it."""
     key = _user_key(token)
-    body = {"workspace": workspace, "user": _NOT_IN_NAME.sub("_", user)[:_LONGEST_NAME]}
+    body = {"workspace": workspace, "user": NOT_IN_PART.sub("_", user)[:_LONGEST_NAME]}
     stored = store.get(key)
     if stored is None or dict(stored.body) != body:
         version = 0 if stored is None else stored.version

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 __all__ = [
+    "NOT_IN_PART",
     "SHARDS",
     "Check",
     "Delete",
@@ -23,6 +25,8 @@ __all__ = [
     "Write",
 ]
 
+NOT_IN_PART = re.compile("[#\0-\x1f]")
+"""What no part of a key may hold."""
 SHARDS = 16
 """Partitions of the ``due`` index per kind."""
 

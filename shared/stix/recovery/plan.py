@@ -19,9 +19,7 @@ _STATES = 6 * AGES
 _MOST_STATES = 2_000_000
 """Of a plan made without compiled code: two to three seconds."""
 _TICK_STEPS = (1, 2, 3, 4, 6, 9, 12, 18, 24, 36, 72)
-
-
-MARGIN = 0.1
+_MARGIN = 0.1
 """Ticks on spot that another action than that of uniform progress must save."""
 
 
@@ -32,7 +30,7 @@ class Plan:
     Attributes:
         tick: seconds.
         saving: what it is expected to save over uniform progress, as a share of on-demand alone.
-        followed: whether that is enough to follow it; else uniform progress is better known.
+        followed: whether that is enough; else the job keeps to uniform progress.
     """
 
     deadline_at: float
@@ -114,7 +112,7 @@ def make_plan(
     done: float = 0.0,
     up: int = 1,
     age: float = 0.0,
-    margin: float = MARGIN,
+    margin: float = _MARGIN,
     induction: Callable[..., Any] = induce,
     uniform: Callable[..., int] = rules.uniform,
     table: Callable[[int, Any], Any] = plain_table,
