@@ -204,9 +204,13 @@ def test_one_machine_of_a_gang_is_replaced_when_it_is_taken(
     assert f"rank {rank} is replaced" in cloud.stix("explain", "1").stdout
     assert len(ec2.machines) == 3
     await_that("every machine ends", lambda: not any(host.on for host in ec2.machines.values()), every=0.5)
-    entries = json.loads(cloud.stix("cost-report", "-o", "json").stdout)["lines"]
-    assert entries
-    assert all(line["ended_at"] is not None for line in entries)
+
+    def entered() -> bool:
+        entries = json.loads(cloud.stix("cost-report", "-o", "json").stdout)["lines"]
+        return bool(entries) and all(line["ended_at"] is not None for line in entries)
+
+    # What is entered is what the provider says afterwards.
+    await_that("their ends are in the ledger", entered, every=0.5)
 
 
 def test_pipeline_fails_with_the_code_of_its_task_and_leaves_nothing(
