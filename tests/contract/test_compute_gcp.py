@@ -168,6 +168,25 @@ def test_spot_machine_can_be_stopped_and_started_again(world: World, compute: Gc
     await_states(compute, world, ids, MachineState.RUNNING)
 
 
+def test_stopped_machine_tells_since_when_until_it_runs_again(world: World, compute: GcpCompute) -> None:
+    def ended_at() -> float:
+        return compute.describe(world.place, ids)[0].ended_at
+
+    ids = compute.create(world.request("a"))
+    await_states(compute, world, ids, MachineState.RUNNING)
+    assert ended_at() == 0.0
+    for moment in (1_800_000_000.5, 1_800_000_700.0):
+        world.server.state.now = lambda moment=moment: moment
+        compute.stop(world.place, ids)
+        # What it names meanwhile is the moment of the stop before.
+        assert ended_at() == 0.0
+        await_states(compute, world, ids, MachineState.STOPPED)
+        assert ended_at() == moment
+        compute.start(world.place, ids)
+        await_states(compute, world, ids, MachineState.RUNNING)
+        assert ended_at() == 0.0
+
+
 # --- network ---
 
 

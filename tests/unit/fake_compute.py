@@ -35,8 +35,8 @@ class FakeMachine:
 
 
 class FakeCompute:
-    """A cloud that holds real machine state. ``refusals`` are raised by the next creations, one each; zones
-    that are ``full`` refuse always.
+    """A cloud that holds real machine state. ``refusals`` are raised by the next creations, one each, and
+    ``start_refusals`` by the next starts; zones that are ``full`` refuse always.
 
     ``lag`` is how long a change of state takes, in seconds of the fake clock.
     """
@@ -48,6 +48,7 @@ class FakeCompute:
         self.gangs: dict[str, list[str]] = {}
         self.requests: list[GangRequest] = []
         self.refusals: list[Exception] = []
+        self.start_refusals: list[Exception] = []
         self.full: set[str] = set()
         self.lost_answers = 0
         self.held: set[str] = set()
@@ -116,6 +117,8 @@ class FakeCompute:
 
     def start(self, place: Place, machine_ids: Sequence[str]) -> None:
         self.calls.append("start")
+        if self.start_refusals:
+            raise self.start_refusals.pop(0)
         self._move(machine_ids, MachineState.PENDING, MachineState.RUNNING)
 
     def alive(self) -> list[str]:

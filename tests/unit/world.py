@@ -147,13 +147,15 @@ class FakeWorkflows:
 class ControlPlane:
     """The application over the fakes."""
 
+    cloud_type: type[FakeCompute] = FakeCompute
+
     def __init__(self, folder: Path, offers: Sequence[Offer] = (), limits: Limits | None = None):
         self.clock = FakeClock()
         self.store = SqliteStateStore(folder / "state.db", clock=self.clock.now)
         self.objects = LocalObjectStore(
             folder / "objects", lambda: "http://api", bytes(range(32)), clock=self.clock.now
         )
-        self.compute = FakeCompute(self.clock, offers or [offer("a", 1.0), offer("b", 2.0)])
+        self.compute = self.cloud_type(self.clock, offers or [offer("a", 1.0), offer("b", 2.0)])
         self.workflows = FakeWorkflows()
         self.secrets = MemorySecrets()
         self.events = RecordingBus()

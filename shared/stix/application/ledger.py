@@ -41,22 +41,26 @@ def open_entry(world: World, cluster: Cluster, intent: Intent) -> None:
 def reopen_entry(world: World, cluster: Cluster, intent: Intent, machines: Sequence[Machine]) -> None:
     """Stopped ones of its ``machines`` are about to be started: entered before, so that none runs unseen.
 
-    Idempotent: what an earlier try of the same start entered stays.
+    Idempotent. What an earlier try entered but did not start counts from now on, where the provider says
+    since when it is stopped; else it may have run, and counts from that try on.
     """
-    count = sum(one.state not in (MachineState.TERMINATING, MachineState.TERMINATED) for one in machines)
+    left = [one for one in machines if one.state not in (MachineState.TERMINATING, MachineState.TERMINATED)]
     last = _last(world, intent)
     if last is not None and last.ended_at is None:
-        stops = [one.ended_at for one in machines if one.state is MachineState.STOPPED]
-        if last.count == count and max(stops, default=0.0) <= last.started_at:
+        known = any(one.ended_at for one in left if one.state is MachineState.STOPPED)
+        if last.count == len(left) and not known:
             return
         settle_seen(world, intent, machines, "stopped")
         last = _last(world, intent)
     now = world.clock.now()
-    entry = _entry(world, cluster, intent, 1 if last is None else last.period + 1, now, count)
-    if last is None or last.ended_at is not None:
-        _save(world, [entry])
-    else:
-        _save(world, [last.changed(ended_at=now, reason="more of them run", due_at=None), entry])
+    entry = _entry(world, cluster, intent, 1 if last is None else last.period + 1, now, len(left))
+    ended = []
+    if last is not None and last.ended_at is None:
+        ended = [last.changed(ended_at=now, reason="more of them run", due_at=None)]
+    elif last is not None and last.ended_at == last.started_at:
+        # None of its machines ran.
+        entry = entry.changed(version=last.version, period=last.period)
+    _save(world, [*ended, entry])
 
 
 def settle_seen(world: World, intent: Intent, machines: Sequence[Machine], reason: str) -> None:
@@ -145,11 +149,13 @@ def _end(world: World, entry: LedgerEntry, machines: Iterable[Machine], reason: 
     ends = [max(entry.started_at, moment) for moment in told[running - entry.count :]] or [now]
     written, period = [], entry
     for number, moment in enumerate(ends, 1):
-        if number < len(ends) and ends[number] - moment < _TOGETHER_SECONDS:
+        last = number == len(ends)
+        if not last and ends[number] - moment < _TOGETHER_SECONDS:
             continue
-        written.append(period.changed(ended_at=moment, reason=reason[:200], due_at=None))
-        again = {"version": 0, "period": period.period + 1, "started_at": moment}
-        period = period.changed(**again, count=entry.count - number)
+        if moment > period.started_at or (last and not running):
+            written.append(period.changed(ended_at=moment, reason=reason[:200], due_at=None))
+            period = period.changed(version=0, period=period.period + 1, started_at=moment)
+        period = period.changed(count=entry.count - number)
     _save(world, [*written, period] if running else written)
 
 

@@ -12,8 +12,9 @@ __all__ = ["LedgerEntry"]
 
 class LedgerEntry(Record):
     """Written when machines start and settled once, when the provider says that they ended; never changed
-    afterwards. ``price``: USD per machine-hour as quoted at the start, ``price_as_of`` its moment, and
-    ``source`` where it is from. ``token`` names the creation, ``period`` counts its starts."""
+    afterwards, except for one of no length, whose machines were not started after all: that of their next
+    start takes its place. ``price``: USD per machine-hour as quoted at the start, ``price_as_of`` its moment,
+    and ``source`` where it is from. ``token`` names the creation, ``period`` counts its starts."""
 
     kind: ClassVar[str] = "ledger"
 

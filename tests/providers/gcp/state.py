@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from tests.providers.gcp.filters import FilterError, matcher
@@ -16,6 +18,7 @@ _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 _KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _MOST_METADATA = 262144
 _TIME = "2026-01-01T00:00:00.000-08:00"
+_PACIFIC = timezone(timedelta(hours=-8))
 _WITH_LOCAL_SSD = ("a2-ultragpu-", "a3-")
 
 
@@ -51,6 +54,7 @@ class State:
         ]
         self._project = project
         self._zones = zones
+        self.now: Callable[[], float] = time.time
         self._root = f"{url}/compute/v1/projects/{project}"
         self._power = power
         self._operations: list[tuple[str, dict[str, Any]]] = []
@@ -339,6 +343,8 @@ class State:
         def finish() -> None:
             if machine["status"] == "STOPPING" and not self._deleting(name):
                 machine["status"] = "TERMINATED"
+                ended = datetime.fromtimestamp(self.now(), _PACIFIC)
+                machine["lastStopTimestamp"] = ended.isoformat(timespec="milliseconds")
 
         return self.add_operation(f"zones/{zone}", "stop", f"instances/{name}", finish)
 

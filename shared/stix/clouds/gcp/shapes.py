@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from stix.clouds.bootstrap import boot_script
@@ -187,4 +188,11 @@ def machine_of(instance: Any, *, deleting: bool, preempted: bool, reason: str) -
         public_address=next((str(access.nat_i_p) for access in accesses if access.nat_i_p), ""),
         zone=str(instance.zone).rpartition("/")[2],
         preempted=preempted and not alive,
+        # While it still stops, this is the moment of an earlier stop.
+        ended_at=_moment(instance.last_stop_timestamp) if str(instance.status) == "TERMINATED" else 0.0,
     )
+
+
+def _moment(words: str) -> float:
+    """Of a time as RFC 3339 has it; 0 where there is none."""
+    return datetime.fromisoformat(words).timestamp() if words else 0.0
