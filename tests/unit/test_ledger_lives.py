@@ -55,6 +55,7 @@ class TimedCompute(FakeCompute):
         self.trouble = 0.0
         self.refused_starts = 0
         self.seconds: dict[str, float] = defaultdict(float)
+        self.ended_by_themselves: set[str] = set()
         self.history: dict[str, list[tuple[float, str]]] = defaultdict(list)
         self._since: dict[str, float] = {}
 
@@ -88,6 +89,7 @@ class TimedCompute(FakeCompute):
     def end(self, machine_id: str, state: MachineState) -> None:
         """It ends by itself, or its cloud takes it."""
         self._account([machine_id], state)
+        self.ended_by_themselves.add(machine_id)
         self.become(machine_id, state, "by itself", ended_at=self.machines[machine_id].ended_at)
 
     def running(self) -> list[str]:
@@ -201,7 +203,8 @@ class Life:
     def wrong(self) -> list[str]:
         """Creations whose machines ran longer or shorter than the ledger says.
 
-        Where the answer of the call that made them was lost, they began at some moment until it was repeated.
+        Where the answer of the call that made them was lost, they began at some moment until it was repeated;
+        and where none ever came, nobody knows those that ended by themselves.
         """
         entered: dict[str, float] = defaultdict(float)
         said: dict[str, list[str]] = defaultdict(list)
@@ -213,6 +216,8 @@ class Life:
         for token, machines in self.cloud.gangs.items():
             ran = sum(self.cloud.seconds[one] for one in machines)
             intent = self._intent(token)
+            if not intent.accepted_at and self.cloud.ended_by_themselves & set(machines):
+                continue
             unknown = max(0.0, intent.accepted_at - intent.created_at)
             if abs(entered[token] - ran) > (TOGETHER + unknown) * len(machines):
                 story = [self.cloud.history[one] for one in machines]
