@@ -100,8 +100,13 @@ class Account(AwsServer):
 
     def pass_time(self, seconds: float) -> dict[str, list[Outcome]]:
         """Every clock of the account goes on, and what is scheduled happens: its outcomes."""
-        self.computers.advance(seconds)
+        self.advance(seconds)
         return self.rules.pass_time()
+
+    def advance(self, seconds: float) -> None:
+        """Every clock of the account goes on, between two calls of functions: none takes minutes."""
+        with self.functions.at_rest():
+            self.computers.advance(seconds)
 
     def interrupt_spot(self, machine_id: str, region: str = REGION) -> list[Outcome]:
         """EC2 takes a machine back: the event that goes before, whoever listens, then the machine is gone."""

@@ -69,7 +69,7 @@ class Settling:
             now = self._account.computers.now()
             step = _RARELY - now % _RARELY + 1
             # At least as far as from one sweep to the next.
-            self._account.computers.advance(step if step > 61 else step + _RARELY)
+            self._account.advance(step if step > 61 else step + _RARELY)
             now = self._account.computers.now()
             due = [item for item in self.live_items() if item.due_at is not None and item.due_at <= now]
             self._account.pass_time(0)
@@ -104,7 +104,7 @@ class Settling:
         ):
             time.sleep(0.4)
             # For runs that wait to try again.
-            self._account.computers.advance(3)
+            self._account.advance(3)
 
 
 class _Items:

@@ -31,6 +31,9 @@ RUNTIME_PACKAGES = (
 )
 """What AWS's Python image carries: its runtime client and its SDK."""
 _MOST_BYTES = 6 * 2**20
+_ASKED = ("-api", "-agent", "-authorize")
+"""Functions that somebody waits for, some of them until there is something to tell."""
+_REST_SECONDS = 10.0
 
 
 class LambdaService:
@@ -53,6 +56,8 @@ class LambdaService:
         self._image = computers.make("lambda", RUNTIME_PACKAGES)
         self._idle: dict[str, list[Environment]] = defaultdict(list)
         self._lock = threading.Lock()
+        self._rest = threading.Condition()
+        self._working = 0
         self.environments: dict[str, list[Environment]] = defaultdict(list)
         """All that were ever started, by the function's name."""
         self.calls: dict[str, int] = defaultdict(int)
@@ -88,7 +93,7 @@ class LambdaService:
         def call() -> Outcome:
             return environment.invoke(function.function_arn, payload, seconds=float(function.timeout))
 
-        with self._environment(function) as environment:
+        with self._at_work(function), self._environment(function) as environment:
             if self.chaos is None:
                 return call()
             fate = self._fates[environment.name] = self.chaos.fate(function.function_name)
@@ -96,6 +101,25 @@ class LambdaService:
                 return fate.run(environment, call)
             finally:
                 del self._fates[environment.name]
+
+    @contextmanager
+    def _at_work(self, function: Any) -> Iterator[None]:
+        work = not function.function_name.endswith(_ASKED)
+        with self._rest:
+            self._working += work
+        try:
+            yield
+        finally:
+            with self._rest:
+                self._working -= work
+                self._rest.notify_all()
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """While no function is at work on machines and none begins, or beside those that never rest."""
+        with self._rest:
+            self._rest.wait_for(lambda: not self._working, _REST_SECONDS)
+            yield
 
     def fate_of(self, environ: Mapping[str, Any]) -> Fate | None:
         """What is in store for the call that sends this request to AWS."""
