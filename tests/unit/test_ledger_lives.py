@@ -60,8 +60,7 @@ class TimedCompute(FakeCompute):
         self._since: dict[str, float] = {}
 
     def create(self, request: GangRequest) -> list[str]:
-        made = self._troubled(lambda: self._created(request))
-        return list(made)
+        return self._troubled(lambda: self._created(request))
 
     def _created(self, request: GangRequest) -> list[str]:
         made = super().create(request)
