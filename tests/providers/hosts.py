@@ -98,10 +98,12 @@ class Host:
         return len(found)
 
     def _processes(self) -> list[psutil.Process]:
+        # For a moment after its start the first one shows no environment.
+        init = self._init.pid if self._init is not None and self._init.poll() is None else None
         found = []
         for process in psutil.process_iter():
             try:
-                marked = process.environ().get(_MARK) == self._mark
+                marked = process.pid == init or process.environ().get(_MARK) == self._mark
                 if not marked:
                     # Jobs have an environment of their own; their home is still this machine's.
                     marked = process.environ().get("HOME") == self._environ["HOME"]
