@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from stix.clouds.bootstrap import boot_script
@@ -18,6 +17,7 @@ from stix.clouds.gcp.names import (
     token_name,
 )
 from stix.clouds.gcp.settings import IMAGE_FORM, GcpCloud
+from stix.clouds.timestamps import rfc3339_seconds
 from stix.model.errors import InvalidRequestError, NoCapacityError
 from stix.ports.compute import GangRequest, Machine, MachineState
 
@@ -175,6 +175,7 @@ def machine_of(instance: Any, *, deleting: bool, preempted: bool, reason: str) -
     alive = state in (MachineState.PENDING, MachineState.RUNNING)
     if deleting or (preempted and not alive):
         state = MachineState.TERMINATING
+    stopped = str(instance.status) == "TERMINATED"
     interfaces = list(instance.network_interfaces)
     accesses = [access for interface in interfaces for access in interface.access_configs]
     items = [(item.key, item.value) for item in instance.metadata.items]
@@ -189,10 +190,5 @@ def machine_of(instance: Any, *, deleting: bool, preempted: bool, reason: str) -
         zone=str(instance.zone).rpartition("/")[2],
         preempted=preempted and not alive,
         # While it still stops, this is the moment of an earlier stop.
-        ended_at=_moment(instance.last_stop_timestamp) if str(instance.status) == "TERMINATED" else 0.0,
+        ended_at=rfc3339_seconds(instance.last_stop_timestamp) if stopped else 0.0,
     )
-
-
-def _moment(words: str) -> float:
-    """Of a time as RFC 3339 has it; 0 where there is none."""
-    return datetime.fromisoformat(words).timestamp() if words else 0.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any
 
 from stix.clouds.kubernetes.errors import POD_REFUSALS, refusal_of
 from stix.clouds.kubernetes.manifests import TAGS
+from stix.clouds.timestamps import rfc3339_seconds
 from stix.ports.compute import Machine, MachineState, Refusal
 
 __all__ = ["TAKINGS", "ScaleUp", "is_unschedulable", "machine_of", "scale_up_of", "taken_of"]
@@ -97,7 +97,7 @@ def _refused(status: Mapping[str, Any], *, now: float, patience: float, scale_up
         return ""
     if scale_up == "NotTriggerScaleUp":
         return f"NotTriggerScaleUp: {scheduled.get('message', '')}"
-    since = _seconds(scheduled.get("lastTransitionTime"))
+    since = rfc3339_seconds(scheduled.get("lastTransitionTime"))
     return f"Unschedulable: {scheduled.get('message', '')}" if now - since >= patience else ""
 
 
@@ -123,8 +123,3 @@ def _end(status: Mapping[str, Any]) -> str:
 
 def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     return next((one for one in status.get("conditions") or () if one.get("type") == kind), {})
-
-
-def _seconds(text: Any) -> float:
-    """Of an RFC 3339 time; 0 where there is none."""
-    return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp() if text else 0.0
