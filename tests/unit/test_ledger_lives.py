@@ -46,14 +46,13 @@ class TimedCompute(FakeCompute):
     """Knows how long each machine ran, and says in whole seconds since when it does not.
 
     While there is ``trouble``, that share of the calls fails, half of them after their effect, or after part
-    of it; ``refused_starts`` of the next starts find no room.
+    of it.
     """
 
     def __init__(self, clock: FakeClock, offers: Sequence[Offer]):
         super().__init__(clock, offers)
         self.chance = random.Random()
         self.trouble = 0.0
-        self.refused_starts = 0
         self.seconds: dict[str, float] = defaultdict(float)
         self.ended_by_themselves: set[str] = set()
         self.history: dict[str, list[tuple[float, str]]] = defaultdict(list)
@@ -77,10 +76,7 @@ class TimedCompute(FakeCompute):
         self._troubled(lambda: FakeCompute.stop(self, place, machine_ids))
 
     def start(self, place: Place, machine_ids: Sequence[str]) -> None:
-        if self.refused_starts:
-            self.refused_starts -= 1
-            raise NoCapacityError("No such machine is free.")
-        if self.chance.random() < self.trouble / 2:
+        if not self.start_refusals and self.chance.random() < self.trouble / 2:
             FakeCompute.start(self, place, machine_ids[:1])
             raise UnavailableError("Only one was started.")
         self._troubled(lambda: FakeCompute.start(self, place, machine_ids))
@@ -157,7 +153,8 @@ class Life:
             for _ in range(self.chance.choice((0, 1, 5, 20))):
                 self.plane.beat()
         self.points.on = False
-        self.cloud.trouble = self.cloud.refused_starts = 0
+        self.cloud.trouble = 0.0
+        self.cloud.start_refusals.clear()
         self.down()
         self.plane.until(lambda: not self.cloud.running())
         self.plane.until(lambda: not self.plane.live(), hours=12)
@@ -184,7 +181,8 @@ class Life:
             self.cloud.end(self.chance.choice(running), MachineState.TERMINATED)
 
     def starts_are_refused(self) -> None:
-        self.cloud.refused_starts = self.chance.choice((1, 3, 10))
+        number = self.chance.choice((1, 3, 10))
+        self.cloud.start_refusals = [NoCapacityError("No such machine is free.") for _ in range(number)]
 
     def calls_fail(self) -> None:
         self.cloud.trouble = self.chance.choice((0.0, 0.1, 0.5))
