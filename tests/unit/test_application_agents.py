@@ -95,11 +95,9 @@ def test_peers_are_told_when_a_nodes_address_changes(plane, cluster):
 
 
 def test_node_stays_down_when_an_agent_reports_from_a_stopped_cluster(plane, cluster):
-    from stix.application.settle_cluster import confirm, settle
 
     want.stop_cluster(plane.world, ANN, "train", key=None)
-    settle(plane.world, WORKSPACE, cluster.id)
-    confirm(plane.world, WORKSPACE, cluster.id)
+    plane.run_terminate(cluster)
     answer = plane.report(cluster, jobs=[{"id": 1, "status": "RUNNING"}])
     assert answer["wanted"] == "STOPPED"
     assert plane.nodes(cluster)[0].status is NodeStatus.STOPPED

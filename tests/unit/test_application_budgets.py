@@ -25,8 +25,7 @@ def month(plane):
 def end(plane, name="train"):
     cluster = plane.cluster(name)
     want.take_down(plane.world, ANN, name, purge=False, key=None)
-    settle(plane.world, WORKSPACE, cluster.id)
-    confirm(plane.world, WORKSPACE, cluster.id)
+    plane.run_terminate(cluster)
 
 
 def test_launch_is_refused_when_the_budget_is_spent(month):

@@ -185,8 +185,7 @@ def test_machines_are_ended_when_the_cluster_went_down_during_the_call(plane, cl
 
     monkeypatch.setattr(plane.compute, "create", overtaken)
     plane.create(cluster)
-    settle(plane.world, WORKSPACE, cluster.id)
-    confirm(plane.world, WORKSPACE, cluster.id)
+    plane.run_terminate(cluster)
     assert plane.by_id(cluster).status is ClusterStatus.TERMINATED
     assert plane.compute.alive() == []
 

@@ -175,11 +175,9 @@ def test_secrets_are_not_found_when_asked_from_another_cluster_or_too_late(plane
 
 @pytest.mark.parametrize("purge", [True, False])
 def test_secrets_are_gone_when_the_cluster_is_taken_down(plane, cluster, purge):
-    from stix.application.settle_cluster import confirm, settle
 
     want.take_down(plane.world, ANN, "train", purge=purge, key=None)
-    settle(plane.world, WORKSPACE, cluster.id)
-    confirm(plane.world, WORKSPACE, cluster.id)
+    plane.run_terminate(cluster)
     assert plane.secrets.kept == {}
 
 

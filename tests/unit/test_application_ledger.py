@@ -19,11 +19,6 @@ def entries(plane: ControlPlane) -> list[LedgerEntry]:
     return sorted(entries_since(plane.world, WORKSPACE, 0.0), key=lambda one: one.period)
 
 
-def end(plane: ControlPlane, cluster: Cluster) -> None:
-    settle(plane.world, WORKSPACE, cluster.id)
-    confirm(plane.world, WORKSPACE, cluster.id)
-
-
 def cut_off(*_, **__) -> None:
     raise KeyboardInterrupt
 
@@ -36,7 +31,7 @@ def test_price_and_time_are_written_when_machines_start_and_settled_at_their_end
     plane.pass_time(1800)
     assert cluster_cost(plane.world, cluster) == pytest.approx(1.0)
     want.take_down(plane.world, ANN, "train", purge=False, key=None)
-    end(plane, cluster)
+    plane.run_terminate(cluster)
     plane.pass_time(7200)
     (entry,) = entries(plane)
     assert entry.ended_at - entry.started_at == 1800
@@ -47,7 +42,7 @@ def test_stopped_time_costs_nothing_and_every_start_is_an_entry(plane):
     cluster = plane.bring_up()
     plane.pass_time(600)
     want.stop_cluster(plane.world, ANN, "train", key=None)
-    end(plane, cluster)
+    plane.run_terminate(cluster)
     plane.pass_time(3600)
     assert cluster_cost(plane.world, cluster) == pytest.approx(600 / 3600)
     want.start_cluster(plane.world, ANN, "train", None, key=None)
@@ -91,7 +86,7 @@ def test_entry_goes_on_with_the_machines_that_are_left_when_some_were_lost(plane
     assert whole.ended_at - whole.started_at == 1300
     plane.pass_time(100)
     want.take_down(plane.world, ANN, "train", purge=False, key=None)
-    end(plane, cluster)
+    plane.run_terminate(cluster)
     assert cluster_cost(plane.world, cluster) == pytest.approx((3 * 1300 + 2 * 100) / 3600)
 
 
@@ -107,7 +102,7 @@ def test_entry_ends_when_the_provider_says_that_its_machines_did(plane):
     assert (rest.started_at, rest.count) == (whole.ended_at, 1)
     plane.compute.become(other, MachineState.TERMINATED, "preempted", ended_at=plane.clock.now() - 30)
     want.take_down(plane.world, ANN, "train", purge=False, key=None)
-    end(plane, cluster)
+    plane.run_terminate(cluster)
     rest = max(entries(plane), key=lambda one: one.period)
     assert rest.ended_at - rest.started_at == 1300 - 540 - 30
 
@@ -129,7 +124,7 @@ def test_machines_that_nobody_heard_of_count_until_their_end_when_that_is_notice
     (machine,) = plane.compute.machines
     plane.compute.become(machine, MachineState.TERMINATED, ended_at=plane.clock.now())
     plane.pass_time(320)
-    end(plane, cluster)
+    plane.run_terminate(cluster)
     (entry,) = entries(plane)
     assert entry.ended_at - entry.started_at == 2
 
@@ -161,7 +156,7 @@ def test_machines_count_until_they_stopped_when_they_are_ended_before_that_was_n
         patched.setattr(plane.compute, "terminate", go)
         with pytest.raises(KeyboardInterrupt):
             settle(plane.world, WORKSPACE, cluster.id)
-    end(plane, cluster)
+    plane.run_terminate(cluster)
     assert [(one.count, one.ended_at - one.started_at) for one in entries(plane)] == [(2, 60)]
 
 
@@ -180,7 +175,7 @@ def test_started_machines_count_from_their_start_when_the_step_was_cut_off(plane
     cluster = plane.bring_up()
     plane.pass_time(600)
     want.stop_cluster(plane.world, ANN, "train", key=None)
-    end(plane, cluster)
+    plane.run_terminate(cluster)
     plane.pass_time(3600)
     want.start_cluster(plane.world, ANN, "train", None, key=None)
     start = plane.compute.start
@@ -208,7 +203,7 @@ def test_each_machine_counts_until_it_ended_when_all_ends_are_seen_at_once(plane
         plane.compute.become(machine, MachineState.TERMINATED, "preempted", ended_at=begun + seconds)
     plane.pass_time(1000)
     want.take_down(plane.world, ANN, "train", purge=False, key=None)
-    end(plane, cluster)
+    plane.run_terminate(cluster)
     found = sorted(entries(plane), key=lambda one: one.period)
     assert [(one.count, one.ended_at - begun) for one in found] == [(4, 130), (2, 800), (1, 1000)]
     assert [one.started_at - begun for one in found] == [0, 130, 800]
@@ -220,7 +215,7 @@ def test_stopped_machines_that_start_again_are_counted_when_others_were_lost(pla
     first, _ = plane.compute.machines
     plane.compute.become(first, MachineState.TERMINATED, "preempted")
     want.stop_cluster(plane.world, ANN, "train", key=None)
-    end(plane, cluster)
+    plane.run_terminate(cluster)
     want.start_cluster(plane.world, ANN, "train", None, key=None)
     settle(plane.world, WORKSPACE, cluster.id)
     assert [one.count for one in sorted(entries(plane), key=lambda one: one.period)] == [2, 1]
@@ -230,7 +225,7 @@ def test_open_entry_is_settled_by_the_sweep_when_its_creation_is_over(plane, mon
     cluster = plane.bring_up()
     monkeypatch.setattr("stix.application.end_machines.settle_entry", lambda *a, **k: None)
     want.take_down(plane.world, ANN, "train", purge=False, key=None)
-    end(plane, cluster)
+    plane.run_terminate(cluster)
     assert entries(plane)[0].ended_at is None
     plane.pass_time(86400)
     sweep(plane.world)

@@ -12,18 +12,12 @@ from stix.application.costs import cost_report
 from stix.application.explain import explain_cluster
 from stix.application.ledger import entries_since
 from stix.application.machine_tags import DELETE_AT
-from stix.application.settle_cluster import confirm, settle
 from stix.application.sweep import sweep
 from stix.lifecycle.lifetimes import ending_of
 from stix.model.cluster import Cluster, Lifetime
 from stix.model.errors import UnavailableError
 from stix.model.status import ClusterStatus, Wanted
 from tests.unit.world import ANN, WORKSPACE, ControlPlane
-
-
-def end(plane: ControlPlane, cluster: Cluster) -> None:
-    settle(plane.world, WORKSPACE, cluster.id)
-    confirm(plane.world, WORKSPACE, cluster.id)
 
 
 def test_report_counts_only_its_window(plane):
@@ -33,7 +27,7 @@ def test_report_counts_only_its_window(plane):
     (line,) = report["lines"]
     assert (line["seconds"], line["cost"]) == (2 * 86400, pytest.approx(48.0))
     want.take_down(plane.world, ANN, "train", purge=False, key=None)
-    end(plane, cluster)
+    plane.run_terminate(cluster)
     plane.pass_time(3 * 86400)
     assert cost_report(plane.world, WORKSPACE, days=2)["lines"] == []
     assert len(cost_report(plane.world, WORKSPACE, days=30)["lines"]) == 1
@@ -84,7 +78,7 @@ def test_tasks_own_max_cost_counts(plane):
 def test_stopped_cluster_goes_when_it_was_stopped_long_enough(plane):
     cluster = limited(plane, delete_after_seconds=7200)
     want.stop_cluster(plane.world, ANN, "train", key=None)
-    end(plane, cluster)
+    plane.run_terminate(cluster)
     plane.pass_time(7100)
     sweep(plane.world)
     assert plane.cluster().wanted is Wanted.STOPPED

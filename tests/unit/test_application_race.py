@@ -8,7 +8,6 @@ import pytest
 
 from stix.application import join_nodes, undo_attempt, want
 from stix.application.ledger import entries_since
-from stix.application.settle_cluster import confirm, settle
 from stix.application.sweep import sweep
 from stix.model.errors import ConflictError, NoCapacityError, NotYetTerminatedError, UnavailableError
 from stix.model.status import ClusterStatus, IntentStatus
@@ -165,8 +164,7 @@ def test_race_has_fewer_gangs_when_a_rival_is_not_accepted(plane, error, monkeyp
 def test_nothing_is_left_when_the_cluster_goes_down_during_the_race(plane):
     cluster = race(plane)
     want.take_down(plane.world, ANN, "train", purge=False, key=None)
-    settle(plane.world, WORKSPACE, cluster.id)
-    confirm(plane.world, WORKSPACE, cluster.id)
+    plane.run_terminate(cluster)
     assert alive_in(plane) == set()
     assert plane.compute.held == set()
 

@@ -141,8 +141,7 @@ def test_rebuilt_cluster_can_be_taken_down(plane, backup):
     run_rebuild(plane)
     cluster = plane.cluster("new")
     want.take_down(plane.world, ANN, "new", purge=False, key=None)
-    settle(plane.world, WORKSPACE, cluster.id)
-    confirm(plane.world, WORKSPACE, cluster.id)
+    plane.run_terminate(cluster)
     assert len(plane.compute.alive()) == 1
 
 

@@ -36,23 +36,17 @@ def start(plane, autostop=None, key=None):
     return want.start_cluster(plane.world, ANN, "train", autostop, key=key)["operation_id"]
 
 
-def run_terminate(plane, cluster):
-    """The two steps of the machine, without its waits."""
-    settle(plane.world, WORKSPACE, cluster.id)
-    return confirm(plane.world, WORKSPACE, cluster.id)["wanted"]
-
-
 def stopped(plane):
     cluster = plane.bring_up()
     stop(plane)
-    assert run_terminate(plane, cluster) == "STOPPED"
+    assert plane.run_terminate(cluster) == "STOPPED"
     return plane.cluster()
 
 
 def test_everything_of_a_cluster_expires_when_it_is_gone(plane):
     cluster = plane.bring_up(task={"num_nodes": 2})
     operation = down(plane)
-    run_terminate(plane, cluster)
+    plane.run_terminate(cluster)
     store = plane.world.store
     left = [
         store.get(Key.top(WORKSPACE, "counter", cluster.id)),
@@ -76,7 +70,7 @@ def test_cluster_ends_on_the_providers_word_when_taken_down(plane):
             settle(plane.world, WORKSPACE, cluster.id)
     assert plane.cluster().status is ClusterStatus.UP
     plane.pass_time(31)
-    assert run_terminate(plane, cluster) == "ABSENT"
+    assert plane.run_terminate(cluster) == "ABSENT"
     gone = plane.by_id(cluster)
     assert (gone.status, gone.due_at) == (ClusterStatus.TERMINATED, None)
     assert plane.operation(operation).status is OperationStatus.SUCCEEDED
@@ -90,11 +84,11 @@ def test_cluster_ends_on_the_providers_word_when_taken_down(plane):
 def test_nothing_happens_when_a_closed_cluster_is_closed_again(plane):
     cluster = plane.bring_up()
     down(plane)
-    run_terminate(plane, cluster)
+    plane.run_terminate(cluster)
     before = plane.by_id(cluster)
     plane.pass_time(5)
     close(plane.world, cluster, reason="again")
-    assert run_terminate(plane, cluster) == "NOTHING"
+    assert plane.run_terminate(cluster) == "NOTHING"
     assert plane.by_id(cluster) == before
     assert plane.events.names().count("ClusterEnded") == 1
     assert plane.events.names().count("JobEnded") == 1
@@ -137,7 +131,7 @@ def test_last_operation_succeeds_when_down_is_asked_again_while_it_runs(plane):
         second.append(down(plane))
 
     plane.compute.terminate = asked_again
-    assert run_terminate(plane, cluster) == "ABSENT"
+    assert plane.run_terminate(cluster) == "ABSENT"
     assert plane.operation(first).status is OperationStatus.CANCELLED
     assert plane.operation(second[0]).status is OperationStatus.SUCCEEDED
 
@@ -185,7 +179,7 @@ def test_cluster_is_forgotten_when_purged_and_its_machines_found_by_the_orphan_s
 def test_machines_are_ended_by_the_run_when_a_purged_clusters_cloud_still_answers(plane):
     cluster = plane.bring_up()
     down(plane, purge=True)
-    assert run_terminate(plane, cluster) == "NOTHING"
+    assert plane.run_terminate(cluster) == "NOTHING"
     assert plane.compute.alive() == []
 
 
@@ -211,7 +205,7 @@ def test_down_waits_for_a_create_call_that_may_be_under_way(plane, monkeypatch):
     with pytest.raises(NotYetTerminatedError):
         settle(plane.world, WORKSPACE, cluster.id)
     plane.pass_time(200)
-    assert run_terminate(plane, cluster) == "ABSENT"
+    assert plane.run_terminate(cluster) == "ABSENT"
 
 
 def test_jobs_end_and_the_cluster_is_stopped_when_the_provider_says_so(plane):
@@ -256,7 +250,7 @@ def test_stop_is_refused_when_there_are_no_machines_or_they_cannot_stop(plane):
 def test_same_machines_run_again_when_a_stopped_cluster_is_started(plane):
     cluster = stopped(plane)
     operation = start(plane)
-    assert run_terminate(plane, cluster) == "UP"
+    assert plane.run_terminate(cluster) == "UP"
     plane.await_join(cluster, "start")
     plane.join(cluster)
     assert plane.workflows.answers["start"] == ("succeeded", "")
@@ -305,10 +299,10 @@ def test_autostop_is_set_as_well_when_start_carries_one(plane):
 def test_start_fails_with_the_way_out_when_some_machines_are_gone(plane):
     cluster = plane.bring_up(task={"num_nodes": 2})
     stop(plane)
-    run_terminate(plane, cluster)
+    plane.run_terminate(cluster)
     plane.compute.become("m-1", MachineState.TERMINATED, "spot reclaim")
     operation = start(plane)
-    assert run_terminate(plane, cluster) == "NOTHING"
+    assert plane.run_terminate(cluster) == "NOTHING"
     ended = plane.operation(operation)
     assert ended.status is OperationStatus.FAILED
     assert ended.error is not None
@@ -338,7 +332,7 @@ def test_cluster_still_goes_down_when_a_stop_read_it_before(plane):
 def test_cluster_is_stopped_when_its_machines_stopped_by_themselves(plane):
     cluster = plane.bring_up()
     plane.compute.become("m-0", MachineState.STOPPED, "host maintenance")
-    assert run_terminate(plane, cluster) == "STOPPED"
+    assert plane.run_terminate(cluster) == "STOPPED"
     after = plane.cluster()
     assert (after.status, after.wanted, after.reason) == (
         ClusterStatus.STOPPED,
@@ -351,13 +345,13 @@ def test_cluster_is_stopped_when_its_machines_stopped_by_themselves(plane):
 def test_cluster_is_init_and_its_jobs_failed_when_a_machine_was_terminated(plane):
     cluster = plane.bring_up(task={"num_nodes": 2})
     plane.compute.become("m-1", MachineState.TERMINATED, "spot reclaim")
-    assert run_terminate(plane, cluster) == "NOTHING"
+    assert plane.run_terminate(cluster) == "NOTHING"
     after = plane.cluster()
     assert (after.status, after.wanted) == (ClusterStatus.INIT, Wanted.UP)
     assert after.reason == "a node was lost: spot reclaim"
     assert [node.status for node in plane.nodes(cluster)] == [NodeStatus.UP, NodeStatus.TERMINATED]
     assert plane.job(cluster).status is JobStatus.FAILED_DRIVER
-    assert run_terminate(plane, cluster) == "NOTHING"
+    assert plane.run_terminate(cluster) == "NOTHING"
     assert len(plane.compute.requests) == 1
 
 
@@ -368,7 +362,7 @@ def test_node_is_unreachable_and_back_when_it_is_silent_while_its_machine_runs(p
     plane.pass_time(plane.world.limits.lost_seconds + 10)
     sweep(plane.world)
     assert plane.workflows.machines()[:2] == ["launch", "terminate"]
-    run_terminate(plane, cluster)
+    plane.run_terminate(cluster)
     assert plane.nodes(cluster)[0].status is NodeStatus.UNREACHABLE
     assert plane.cluster().status is ClusterStatus.UP
     assert "does not report" in plane.cluster().reason

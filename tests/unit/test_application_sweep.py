@@ -299,8 +299,7 @@ def test_launch_fails_and_its_machines_go_when_five_runs_failed(plane):
     plane.pass_time(2)
     sweep(plane.world)
     assert runs(plane)[-1] == "terminate"
-    settle(plane.world, WORKSPACE, cluster.id)
-    confirm(plane.world, WORKSPACE, cluster.id)
+    plane.run_terminate(cluster)
     assert plane.compute.alive() == []
     assert plane.job(cluster).status is JobStatus.FAILED_DRIVER
     assert "Gave up after 5 failed runs" in plane.job(cluster).reason

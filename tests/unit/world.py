@@ -14,7 +14,7 @@ from stix.adapters.local_files import LocalObjectStore
 from stix.adapters.sqlite import SqliteStateStore
 from stix.api.v1 import ExecRequest, LaunchRequest
 from stix.application import agents as agents_use_cases
-from stix.application import create_machines, join_nodes, submit
+from stix.application import create_machines, join_nodes, settle_cluster, submit
 from stix.application.operations import get_operation
 from stix.application.records import (
     child_records,
@@ -206,6 +206,12 @@ class ControlPlane:
 
     def hand_over(self, cluster: Cluster) -> str:
         return str(join_nodes.hand_over(self.world, WORKSPACE, cluster.id)["outcome"])
+
+    def run_terminate(self, cluster: Cluster) -> str:
+        """What was wanted. The two steps of the machine `terminate` in which the provider is told and asked,
+        without its waits."""
+        settle_cluster.settle(self.world, WORKSPACE, cluster.id)
+        return str(settle_cluster.confirm(self.world, WORKSPACE, cluster.id)["wanted"])
 
     def boot(self, name: str = "train", **fields: Any) -> Cluster:
         """Launch and create: the machines run, no agent has joined."""
